@@ -1,0 +1,1 @@
+"""Settings, errors, clients of Kafka and the object store, and how the real parts start."""

@@ -1,0 +1,158 @@
+"""One frozen settings object, from `HEADRACE_*` variables and a `.env` file.
+
+Guarantee: nothing else in Headrace reads the environment. Every field has a unit in its name or its
+description; secrets do not show in `repr`. Nested settings use two underscores, for example
+`HEADRACE_S3__ENDPOINT_URL`. Kafka's own properties pass through: `HEADRACE_KAFKA__SASL_MECHANISM` becomes
+`sasl.mechanism`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import SettingError
+
+
+class S3Settings(BaseModel):
+    """How to reach an S3 store, when the lake is `s3://bucket/prefix`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = Field(None, description="URL of the S3 server; empty means AWS.")
+    access_key: SecretStr | None = Field(None, description="Access key id.")
+    secret_key: SecretStr | None = Field(None, description="Secret access key.")
+    region: str = Field("us-east-1", description="Region that requests are signed for.")
+
+
+class PortSettings(BaseModel):
+    """Ports of the servers that `headrace up` starts, all on the loopback address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    broker: int = Field(19092, ge=1, le=65535, description="Kafka protocol.")
+    registry: int = Field(18081, ge=1, le=65535, description="Schema registry.")
+    prefect: int = Field(14200, ge=1, le=65535, description="Prefect server and UI.")
+    http: int = Field(18080, ge=1, le=65535, description="Headrace's HTTP service and page.")
+
+
+class IngestSettings(BaseModel):
+    """Bounds on what a delivery may be, and how it is written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chunk_rows: int = Field(50_000, ge=1, description="Records written in one Kafka transaction.")
+    file_bytes_max: int = Field(20 * 2**30, ge=1, description="Largest file accepted, bytes as sent.")
+    expanded_bytes_max: int = Field(200 * 2**30, ge=1, description="Most bytes read from one compressed file.")
+    record_bytes_max: int = Field(1 * 2**20, ge=1, description="Largest single record, bytes.")
+    depth_max: int = Field(16, ge=2, description="Deepest nesting of XML elements or JSON values.")
+    text_chars_max: int = Field(1_000, ge=1, description="Longest id or name, characters.")
+    inbox: Path | None = Field(None, description="Folder watched for files: INBOX/CUSTOMER/CONTENT*.EXT.")
+    inbox_poll_s: float = Field(2.0, gt=0, description="Time between two looks into the inbox, seconds.")
+
+
+class StreamSettings(BaseModel):
+    """How the stream jobs batch, wait and flush."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker: str = Field("0", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+                        description="Name of this worker among its job's; two live workers never share one.")
+    batch_rows_max: int = Field(20_000, ge=1, description="Messages taken at once.")
+    batch_wait_ms: int = Field(50, ge=1, description="Longest wait for a batch to fill, milliseconds.")
+    transaction_rows_max: int = Field(50_000, ge=1, description="Messages judged in one Kafka transaction.")
+    transaction_wait_ms: int = Field(500, ge=1, description="Longest life of a transaction with rows in it, milliseconds.")
+    master_wait_s_max: float = Field(
+        3600.0, gt=0,
+        description="Longest wait for master data that was accepted before a sale, seconds; after it the sale is judged.")
+    flush_rows_max: int = Field(500_000, ge=1, description="Rows of a partition that close a Parquet file.")
+    flush_bytes_max: int = Field(256 * 2**20, ge=1, description="Buffered bytes of a partition that close a file.")
+    flush_s_max: float = Field(30.0, gt=0, description="Age of a partition's oldest buffered row that closes a file, seconds.")
+
+
+class FlowSettings(BaseModel):
+    """When the daily flow runs and what it makes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str = Field("30 4 * * *", description="Schedule of the daily flow.")
+    time_zone: str = Field("UTC", description="IANA time zone of the schedule.")
+    horizon_days: int = Field(28, ge=1, le=366, description="Days forecast ahead.")
+    backtest_origins: int = Field(2, ge=1, description="Rolling origins of the backtest.")
+    training_rows_max: int = Field(1_500_000, ge=1_000, description="Rows sampled for one fit; bounds its memory.")
+
+
+class Settings(BaseSettings):
+    """All settings of one Headrace process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", env_file=".env", env_nested_delimiter="__", frozen=True, extra="forbid",
+        env_ignore_empty=True, hide_input_in_errors=True)
+
+    home: Path = Field(Path(".headrace"), description="Folder of everything the one-machine stack keeps.")
+    lake: str = Field("", description="Where the lake lies: a folder or s3://bucket/prefix; empty means HOME/lake.")
+    broker: str = Field("", description="Kafka bootstrap servers; empty means the embedded broker.")
+    registry_url: str = Field("", description="Schema registry; empty means the embedded one.")
+    prefect_url: str = Field("", description="Prefect server, without /api; empty means the embedded one.")
+    data: Path | None = Field(None, description="Folder of real data for benchmarks and slow tests.")
+    http_host: str = Field("127.0.0.1", description="Address that the HTTP service binds to.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message logged.")
+    sales_partitions: int = Field(4, ge=1, le=4096, description="Partitions of the sales topics when they are created.")
+    replication: int = Field(1, ge=1, le=10, description="Replicas of each topic when it is created.")
+    kafka: dict[str, str] = Field(default_factory=dict, description="Kafka properties passed through to every client.")
+    ports: PortSettings = PortSettings()
+    s3: S3Settings = S3Settings()
+    ingest: IngestSettings = IngestSettings()
+    stream: StreamSettings = StreamSettings()
+    flow: FlowSettings = FlowSettings()
+
+    @field_validator("kafka")
+    @classmethod
+    def _dotted(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name.lower().replace("_", "."): text for name, text in value.items()}
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def lake_url(self) -> str:
+        """The lake's folder or `s3://` URL."""
+        return self.lake or str(self.home / "lake")
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka's bootstrap servers."""
+        return self.broker or f"127.0.0.1:{self.ports.broker}"
+
+    @property
+    def registry(self) -> str:
+        """URL of the schema registry."""
+        return self.registry_url or f"http://127.0.0.1:{self.ports.registry}"
+
+    @property
+    def prefect(self) -> str:
+        """URL of the Prefect server."""
+        return self.prefect_url or f"http://127.0.0.1:{self.ports.prefect}"
+
+
+CustomerId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""Id of a retailer: lower-case letters, digits, `-` and `_`, at most 64; it stands in keys and paths."""
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings of this process.
+
+    Args:
+        overrides: Fields that win over the environment, for tests and command-line options.
+
+    Raises:
+        SettingError: A setting is unknown or has a value that cannot be meant; the text names each.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"HEADRACE_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()]
+        raise SettingError("; ".join(lines)) from error

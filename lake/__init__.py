@@ -1,0 +1,1 @@
+"""Tables on the blob store: append once, seal, read, verify."""

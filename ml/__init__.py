@@ -1,0 +1,1 @@
+"""Panel, features, models, metrics, backtest and gate: pure functions of columns."""

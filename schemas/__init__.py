@@ -1,0 +1,1 @@
+"""The contracts: Avro records, topics, codecs, the schema registry, the columns of the lake."""

@@ -1,0 +1,1 @@
+"""From a delivered file to records in Kafka, exactly once and resumable."""
