@@ -16,11 +16,23 @@ def broker_command(port: int, folder: Path) -> list[str]:
     # The package's own launcher leaves the server behind when it is told to stop; the server itself does not.
     program = Path(str(files("noida_db").joinpath("noida-db")))
     program.chmod(0o755)
-    return [str(program), "start", "--only", "kafka", "--kafka-port", str(port), "--host", "127.0.0.1",
-            "--data-dir", str(folder)]
+    return [
+        str(program),
+        "start",
+        "--only",
+        "kafka",
+        "--kafka-port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--data-dir",
+        str(folder),
+    ]
 
 
 def start_broker(port: int, folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the broker as a child process; the caller stops it with `terminate()`."""
     folder.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(broker_command(port, folder), stdout=output, stderr=output, start_new_session=True)
+    return subprocess.Popen(
+        broker_command(port, folder), stdout=output, stderr=output, start_new_session=True
+    )

@@ -19,7 +19,7 @@ client_logger = logging.getLogger("kafka")
 MESSAGE_BYTES_MAX = 900_000
 
 
-def client_config(settings: Settings) -> dict[str, object]:
+def client_config(settings: Settings) -> dict[str, str]:
     """What every client shares: where the brokers are, and the properties passed through."""
     return {"bootstrap.servers": settings.bootstrap_servers, **settings.kafka}
 
@@ -68,7 +68,7 @@ def producer(settings: Settings, transactional_id: str | None = None, **properti
 
 def admin(settings: Settings) -> AdminClient:
     """An administration client. Keep it in a variable while its futures run."""
-    return AdminClient(client_config(settings), logger=client_logger)
+    return AdminClient(dict(client_config(settings)), logger=client_logger)
 
 
 def check_broker(settings: Settings, timeout_s: float = 10.0) -> None:
@@ -82,8 +82,10 @@ def check_broker(settings: Settings, timeout_s: float = 10.0) -> None:
         client.list_topics(timeout=timeout_s)
     except KafkaException as error:
         raise MissingPartError(
-            f"no Kafka broker answers at {settings.bootstrap_servers} within {timeout_s:g} s: {error.args[0].str()}. "
-            "Start one (`headrace up`), or set HEADRACE_BROKER to one that runs.") from error
+            f"no Kafka broker answers at {settings.bootstrap_servers} within {timeout_s:g} s: "
+            f"{error.args[0].str()}. "
+            "Start one (`headrace up`), or set HEADRACE_BROKER to one that runs."
+        ) from error
 
 
 def dotted(properties: Mapping[str, object]) -> dict[str, object]:

@@ -44,7 +44,9 @@ class IngestSettings(BaseModel):
 
     chunk_rows: int = Field(50_000, ge=1, description="Records written in one Kafka transaction.")
     file_bytes_max: int = Field(20 * 2**30, ge=1, description="Largest file accepted, bytes as sent.")
-    expanded_bytes_max: int = Field(200 * 2**30, ge=1, description="Most bytes read from one compressed file.")
+    expanded_bytes_max: int = Field(
+        200 * 2**30, ge=1, description="Most bytes read from one compressed file."
+    )
     record_bytes_max: int = Field(1 * 2**20, ge=1, description="Largest single record, bytes.")
     depth_max: int = Field(16, ge=2, description="Deepest nesting of XML elements or JSON values.")
     text_chars_max: int = Field(1_000, ge=1, description="Longest id or name, characters.")
@@ -57,18 +59,29 @@ class StreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    worker: str = Field("0", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
-                        description="Name of this worker among its job's; two live workers never share one.")
+    worker: str = Field(
+        "0",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Name of this worker among its job's; two live workers never share one.",
+    )
     batch_rows_max: int = Field(20_000, ge=1, description="Messages taken at once.")
     batch_wait_ms: int = Field(50, ge=1, description="Longest wait for a batch to fill, milliseconds.")
     transaction_rows_max: int = Field(50_000, ge=1, description="Messages judged in one Kafka transaction.")
-    transaction_wait_ms: int = Field(500, ge=1, description="Longest life of a transaction with rows in it, milliseconds.")
+    transaction_wait_ms: int = Field(
+        500, ge=1, description="Longest life of a transaction with rows in it, milliseconds."
+    )
     master_wait_s_max: float = Field(
-        3600.0, gt=0,
-        description="Longest wait for master data that was accepted before a sale, seconds; after it the sale is judged.")
+        3600.0,
+        gt=0,
+        description="Longest wait for master data accepted before a sale, seconds; then the sale is judged.",
+    )
     flush_rows_max: int = Field(500_000, ge=1, description="Rows of a partition that close a Parquet file.")
-    flush_bytes_max: int = Field(256 * 2**20, ge=1, description="Buffered bytes of a partition that close a file.")
-    flush_s_max: float = Field(30.0, gt=0, description="Age of a partition's oldest buffered row that closes a file, seconds.")
+    flush_bytes_max: int = Field(
+        256 * 2**20, ge=1, description="Buffered bytes of a partition that close a file."
+    )
+    flush_s_max: float = Field(
+        30.0, gt=0, description="Age of a partition's oldest buffered row that closes a file, seconds."
+    )
 
 
 class FlowSettings(BaseModel):
@@ -80,27 +93,46 @@ class FlowSettings(BaseModel):
     time_zone: str = Field("UTC", description="IANA time zone of the schedule.")
     horizon_days: int = Field(28, ge=1, le=366, description="Days forecast ahead.")
     backtest_origins: int = Field(2, ge=1, description="Rolling origins of the backtest.")
-    training_rows_max: int = Field(1_500_000, ge=1_000, description="Rows sampled for one fit; bounds its memory.")
+    training_rows_max: int = Field(
+        1_500_000, ge=1_000, description="Rows sampled for one fit; bounds its memory."
+    )
 
 
 class Settings(BaseSettings):
     """All settings of one Headrace process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_", env_file=".env", env_nested_delimiter="__", frozen=True, extra="forbid",
-        env_ignore_empty=True, hide_input_in_errors=True)
+        env_prefix="HEADRACE_",
+        env_file=".env",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
 
     home: Path = Field(Path(".headrace"), description="Folder of everything the one-machine stack keeps.")
-    lake: str = Field("", description="Where the lake lies: a folder or s3://bucket/prefix; empty means HOME/lake.")
+    lake: str = Field(
+        "", description="Where the lake lies: a folder or s3://bucket/prefix; empty means HOME/lake."
+    )
     broker: str = Field("", description="Kafka bootstrap servers; empty means the embedded broker.")
     registry_url: str = Field("", description="Schema registry; empty means the embedded one.")
     prefect_url: str = Field("", description="Prefect server, without /api; empty means the embedded one.")
     data: Path | None = Field(None, description="Folder of real data for benchmarks and slow tests.")
     http_host: str = Field("127.0.0.1", description="Address that the HTTP service binds to.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message logged.")
-    sales_partitions: int = Field(4, ge=1, le=4096, description="Partitions of the sales topics when they are created.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port on which a job serves its metrics; 0 serves none."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe message logged."
+    )
+    sales_partitions: int = Field(
+        4, ge=1, le=4096, description="Partitions of the sales topics when they are created."
+    )
     replication: int = Field(1, ge=1, le=10, description="Replicas of each topic when it is created.")
-    kafka: dict[str, str] = Field(default_factory=dict, description="Kafka properties passed through to every client.")
+    kafka: dict[str, str] = Field(
+        default_factory=dict, description="Kafka properties passed through to every client."
+    )
     ports: PortSettings = PortSettings()
     s3: S3Settings = S3Settings()
     ingest: IngestSettings = IngestSettings()
@@ -154,5 +186,8 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"HEADRACE_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()]
+        lines = [
+            f"HEADRACE_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
         raise SettingError("; ".join(lines)) from error

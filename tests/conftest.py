@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.embedded_broker import start_broker
@@ -41,7 +42,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 try:
                     client.list_topics(timeout=1)
                     break
-                except Exception:
+                except KafkaException:
                     if time.monotonic() > deadline or process.poll() is not None:
                         raise RuntimeError((folder / "log").read_text()) from None
             yield f"127.0.0.1:{port}"
@@ -60,4 +61,6 @@ def home(tmp_path: Path) -> Path:
 def offline_settings(home: Path) -> Settings:
     """Settings of an installation of which nothing runs."""
     return load_settings(
-        home=home, ports=PortSettings(broker=free_port(), registry=free_port(), prefect=free_port(), http=free_port()))
+        home=home,
+        ports=PortSettings(broker=free_port(), registry=free_port(), prefect=free_port(), http=free_port()),
+    )

@@ -1,0 +1,123 @@
+"""Reads whole topics from the beginning, without a group's offsets, and follows them.
+
+For what a process keeps in memory: deliveries, tallies, master data, reports. Guarantee: `poll` returns each
+committed message once, in the order of its partition; all that is committed below a position has been returned.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from infra.errors import MissingPartError, UnavailableError
+from infra.kafka import consumer
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+METADATA_TIMEOUT_S = 10.0
+
+
+class TopicReader:
+    """A follower of topics that are small enough, or important enough, to be read whole.
+
+    Args:
+        settings: Where the brokers are.
+        topics: Topics to read, every partition of each.
+        name: Names the reader in the brokers' logs; no offsets are kept under it.
+
+    Raises:
+        MissingPartError: No broker answers, or a topic does not exist.
+    """
+
+    def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
+        self._consumer = consumer(settings, f"{name}-reader", enable_partition_eof=True)
+        try:
+            partitions = [
+                TopicPartition(topic, number, 0) for topic in topics for number in self._partitions(topic)
+            ]
+            self._consumer.assign(partitions)
+        except BaseException:
+            self._consumer.close()
+            raise
+        self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
+        self._behind = set(self.positions)
+
+    def _partitions(self, topic: str) -> list[int]:
+        try:
+            found = self._consumer.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            raise MissingPartError(
+                f"no Kafka broker answers within {METADATA_TIMEOUT_S:g} s: {error.args[0].str()}. "
+                "Start one (`headrace up`), or set HEADRACE_BROKER to one that runs."
+            ) from error
+        if found.error is not None or not found.partitions:
+            raise MissingPartError(
+                f"topic {topic} does not exist on this broker; `headrace topics apply` makes it."
+            )
+        return sorted(found.partitions)
+
+    def poll(self, rows_max: int = 10_000, timeout_s: float = 0.05) -> list[Message]:
+        """Take what has come, at most `rows_max` messages, waiting at most `timeout_s` for the first.
+
+        Raises:
+            UnavailableError: The brokers reported an error that the client cannot mend by itself.
+        """
+        messages = []
+        for message in self._consumer.consume(rows_max, timeout_s):
+            place = (message.topic() or "", _number(message.partition()))
+            error = message.error()
+            if error is None:
+                self.positions[place] = _number(message.offset()) + 1
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  The client names this one so.
+                # An end also lies behind the markers of transactions, which are never returned.
+                self.positions[place] = max(self.positions[place], _number(message.offset()))
+                self._behind.discard(place)
+            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+                raise UnavailableError(f"reading {place[0]} [{place[1]}]: {error.str()}")
+        return messages
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end of every partition has been reached since the start or the last `read_to_end`."""
+        return not self._behind
+
+    def read_to_end(self, timeout_s: float = 90.0) -> Iterator[list[Message]]:
+        """Yield batches until everything that was committed when this was called has been returned.
+
+        Raises:
+            UnavailableError: The ends were not reached within `timeout_s`. An open transaction holds them
+                back until it ends or its 60 s are over.
+        """
+        deadline = time.monotonic() + timeout_s
+        ends = self._ends(timeout_s)
+        self._behind = {place for place, end in ends.items() if self.positions[place] < end}
+        while self._behind:
+            if time.monotonic() > deadline:
+                places = ", ".join(f"{topic} [{number}]" for topic, number in sorted(self._behind))
+                raise UnavailableError(f"the end of {places} was not reached within {timeout_s:g} s")
+            if batch := self.poll(timeout_s=0.1):
+                yield batch
+            self._behind = {place for place in self._behind if self.positions[place] < ends[place]}
+
+    def _ends(self, timeout_s: float) -> dict[tuple[str, int], int]:
+        try:
+            return {
+                place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=timeout_s)[1]
+                for place in self.positions
+            }
+        except KafkaException as error:
+            raise UnavailableError(f"asking for the ends of topics: {error.args[0].str()}") from error
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._consumer.close()
+
+
+def _number(value: int | None) -> int:
+    """A field that the client's types call optional, and that is there in every message it returns."""
+    if value is None:
+        raise UnavailableError("the Kafka client returned a message without partition or offset")
+    return value
