@@ -2,7 +2,8 @@
 
 Guarantee: every reader that has applied the same events holds the same deliveries, whatever else it does and
 however often it was handed an event. A file accepted twice is one delivery: the first `accepted` is its id,
-later ones change nothing. A delivery never goes back: not in its position, and not out of `closed` or `rejected`.
+later ones change nothing. A delivery never goes back: neither in its position, nor out of `closed` or
+`rejected`.
 """
 
 import logging
@@ -18,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 ORDERED_CONTENTS = frozenset({"locations", "products"})
 """Contents that a sale refers to: a sale waits for those accepted before it."""
-
-NO_ENDS: Mapping[tuple[str, int], int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Delivery:
     accepted_at: datetime
     position: int = 0
     refused: int = 0
-    ends: Mapping[tuple[str, int], int] = field(default=NO_ENDS)
+    ends: Mapping[tuple[str, int], int] = field(default_factory=dict, hash=False)
     closed_at: datetime | None = None
     rejected: str | None = None
 
@@ -107,9 +106,9 @@ class DeliveryLog:
     def apply(self, offset: int, event: Mapping[str, Any]) -> None:
         """Take in one event.
 
-        An event below `position` was applied before and changes nothing. One that no ingest of ours writes (of
-        an unknown delivery, or of one that is closed) is logged and passed over: it cannot be taken out of the
-        topic, and must not stop every reader for ever.
+        An event below `position` was applied before and changes nothing. One that no ingest of ours writes
+        (of an unknown delivery, or of one that is closed) is logged and passed over: it cannot be taken out
+        of the topic, and must not stop every reader for ever.
 
         Args:
             offset: Its offset in the topic.
