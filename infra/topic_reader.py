@@ -1,17 +1,18 @@
 """Reads whole topics from the beginning, without a group's offsets, and follows them.
 
 For what a process keeps in memory: deliveries, tallies, master data, reports. Guarantee: `poll` returns each
-committed message once, in the order of its partition; all that is committed below a position has been returned.
+committed message once, in the order of its partition; what is committed below a position has been returned.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import MissingPartError, UnavailableError
-from infra.kafka import consumer
+from infra.kafka import admin, consumer
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class TopicReader:
     """
 
     def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
+        self._admin = admin(settings)
         self._consumer = consumer(settings, f"{name}-reader", enable_partition_eof=True)
         try:
             partitions = [
@@ -42,7 +44,6 @@ class TopicReader:
             self._consumer.close()
             raise
         self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
-        self._behind = set(self.positions)
 
     def _partitions(self, topic: str) -> list[int]:
         try:
@@ -74,18 +75,15 @@ class TopicReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  The client names this one so.
                 # An end also lies behind the markers of transactions, which are never returned.
                 self.positions[place] = max(self.positions[place], _number(message.offset()))
-                self._behind.discard(place)
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                 raise UnavailableError(f"reading {place[0]} [{place[1]}]: {error.str()}")
         return messages
 
-    @property
-    def caught_up(self) -> bool:
-        """Whether the end of every partition has been reached since the start or the last `read_to_end`."""
-        return not self._behind
-
     def read_to_end(self, timeout_s: float = 90.0) -> Iterator[list[Message]]:
-        """Yield batches until everything that was committed when this was called has been returned.
+        """Yield batches until all that was written when this was called has been returned or was aborted.
+
+        The ends are those of all writing, not of what is committed: a commit may stand behind another
+        writer's open transaction, and to stop before it would be to miss it.
 
         Raises:
             UnavailableError: The ends were not reached within `timeout_s`. An open transaction holds them
@@ -93,20 +91,22 @@ class TopicReader:
         """
         deadline = time.monotonic() + timeout_s
         ends = self._ends(timeout_s)
-        self._behind = {place for place, end in ends.items() if self.positions[place] < end}
-        while self._behind:
+        while missing := sorted(place for place, end in ends.items() if self.positions[place] < end):
             if time.monotonic() > deadline:
-                places = ", ".join(f"{topic} [{number}]" for topic, number in sorted(self._behind))
+                places = ", ".join(f"{topic} [{number}]" for topic, number in missing)
                 raise UnavailableError(f"the end of {places} was not reached within {timeout_s:g} s")
             if batch := self.poll(timeout_s=0.1):
                 yield batch
-            self._behind = {place for place in self._behind if self.positions[place] < ends[place]}
 
     def _ends(self, timeout_s: float) -> dict[tuple[str, int], int]:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(*place): latest for place in self.positions}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
+        )
         try:
             return {
-                place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=timeout_s)[1]
-                for place in self.positions
+                (place.topic, place.partition): future.result().offset for place, future in futures.items()
             }
         except KafkaException as error:
             raise UnavailableError(f"asking for the ends of topics: {error.args[0].str()}") from error
