@@ -6,6 +6,7 @@ description; secrets do not show in `repr`. Nested settings use two underscores,
 `sasl.mechanism`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -191,3 +192,25 @@ def load_settings(**overrides: object) -> Settings:
             for item in error.errors()
         ]
         raise SettingError("; ".join(lines)) from error
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The `HEADRACE_*` variables with which another process loads the same settings.
+
+    Secrets stand in it in plain text: give it to a child process, never to a log or a server.
+    """
+    return dict(_variables("HEADRACE", settings))
+
+
+def _variables(prefix: str, model: BaseModel) -> Iterator[tuple[str, str]]:
+    separator = "_" if prefix == "HEADRACE" else "__"
+    for name in type(model).model_fields:
+        value, variable = getattr(model, name), f"{prefix}{separator}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from _variables(variable, value)
+        elif isinstance(value, dict):
+            yield from ((f"{variable}__{key.upper().replace('.', '_')}", text) for key, text in value.items())
+        elif isinstance(value, SecretStr):
+            yield variable, value.get_secret_value()
+        elif value is not None:
+            yield variable, str(value)
