@@ -8,6 +8,7 @@
     │   ├── NotCommittedError     certainly not committed: the same work may be done again
     │   └── CommitUnknownError    nobody knows whether it was committed: look before doing it again
     ├── AlreadyExistsError    a put-if-absent lost: somebody wrote this object first
+    ├── NotFoundError         an object that was asked for is not in the blob store
     ├── FencedError           another process took over this work: stop
     └── FaultError            we are bad, or were set up badly: stop loudly
         ├── SettingError          a setting is wrong
@@ -49,6 +50,10 @@ class CommitUnknownError(UnavailableError):
 
 class AlreadyExistsError(HeadraceError):
     """The object of a put-if-absent exists already."""
+
+
+class NotFoundError(HeadraceError):
+    """The object that was asked for is not in the blob store."""
 
 
 class FencedError(HeadraceError):
