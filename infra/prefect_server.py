@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -26,24 +25,10 @@ def prefect_folder(settings: Settings) -> Path:
 
 
 def prefect_server_command(settings: Settings) -> list[str]:
-    """The command that runs the server in the foreground; SIGTERM ends it in order.
-
-    It needs `prefect_server_environment(settings)`.
-    """
-    return [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(settings.ports.prefect),
-        "--analytics-off",
-        "--log-level",
-        "WARNING",
-    ]
+    """The command that runs the server in the foreground, its environment within it; SIGTERM ends it in order."""
+    variables = [f"{name}={value}" for name, value in prefect_server_environment(settings).items()]
+    server = [sys.executable, "-m", "prefect", "server", "start", "--analytics-off", "--log-level", "WARNING"]
+    return ["env", *variables, *server, "--host", "127.0.0.1", "--port", str(settings.ports.prefect)]
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
@@ -79,23 +64,10 @@ def prefect_server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def start_prefect_server(
-    settings: Settings, environment: Mapping[str, str], output: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    """Start the server as a child process; the caller stops it with `terminate()`.
-
-    Args:
-        settings: Where it listens and keeps its data.
-        environment: The environment it inherits, to which Prefect's variables are added.
-        output: Where it logs.
-    """
-    prefect_folder(settings).mkdir(parents=True, exist_ok=True)
+def start_prefect_server(settings: Settings, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the server as a child process that logs to `output`; the caller stops it with `terminate()`."""
     return subprocess.Popen(
-        prefect_server_command(settings),
-        env={**environment, **prefect_server_environment(settings)},
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
+        prefect_server_command(settings), stdout=output, stderr=output, start_new_session=True
     )
 
 

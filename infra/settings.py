@@ -36,6 +36,7 @@ class PortSettings(BaseModel):
     registry: int = Field(18081, ge=1, le=65535, description="Schema registry.")
     prefect: int = Field(14200, ge=1, le=65535, description="Prefect server and UI.")
     http: int = Field(18080, ge=1, le=65535, description="Headrace's HTTP service and page.")
+    metrics: int = Field(18100, ge=1, le=65500, description="First of the jobs' metrics ports, one a job.")
 
 
 class IngestSettings(BaseModel):

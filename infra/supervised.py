@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -84,12 +84,8 @@ class Supervisor:
             return False
         return True
 
-    def start(self, parts: Sequence[Part], environment: Mapping[str, str]) -> None:
-        """Start the supervisor with these parts, none of them running yet.
-
-        Args:
-            parts: What can be started.
-            environment: Variables of every part, besides those of this process.
+    def start(self, parts: Sequence[Part]) -> None:
+        """Start the supervisor with these parts, none of them running yet; they inherit this environment.
 
         Raises:
             MissingPartError: supervisord did not come up; the text holds what it said.
@@ -99,8 +95,7 @@ class Supervisor:
         config.write_text(self._config(parts))
         config.chmod(0o600)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
-        variables = {**os.environ, **environment}
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise MissingPartError(f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}")
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -1,0 +1,166 @@
+"""`headrace job NAME`: runs one always-on process of Headrace in the foreground, until SIGTERM or Ctrl-C."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Literal
+
+import typer
+
+from infra.blobs import open_store
+from infra.embedded_broker import broker_command
+from infra.errors import SettingError
+from infra.prefect_server import prefect_environment, prefect_server_command, prefect_server_environment
+from infra.settings import Settings, load_settings
+from infra.telemetry import log_to_stderr, serve_metrics
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    help="Run one job or server in the foreground.", no_args_is_help=True, rich_markup_mode=None
+)
+
+MetricsPort = Annotated[int | None, typer.Option(help="Serve metrics on this port.", show_default=False)]
+
+LANES = {
+    "sales": frozenset({"sales"}),
+    "master": frozenset({"locations", "products", "prices", "events"}),
+    "all": frozenset({"sales", "locations", "products", "prices", "events"}),
+}
+
+
+def _run(name: str, metrics_port: int | None, body: Callable[[Settings, threading.Event], None]) -> None:
+    settings = load_settings() if metrics_port is None else load_settings(metrics_port=metrics_port)
+    log_to_stderr(settings)
+    stop = threading.Event()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        logger.info("%s: stopping after %s", name, signal.Signals(number).name)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    serve_metrics(settings)
+    logger.info("%s: started", name)
+    body(settings, stop)
+    logger.info("%s: stopped", name)
+
+
+@app.command()
+def ingest(
+    lane: Annotated[
+        Literal["sales", "master", "all"],
+        typer.Option(help="Which deliveries it reads; a second of a lane fences the first."),
+    ] = "all",
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Read accepted deliveries and write their records to Kafka, exactly once."""
+    from stream_jobs.ingest.job import run_ingest
+
+    _run(f"ingest {lane}", metrics_port, lambda s, stop: run_ingest(s, open_store(s), LANES[lane], stop))
+
+
+@app.command()
+def inbox(metrics_port: MetricsPort = None) -> None:
+    """Accept the files that are put into HEADRACE_INGEST__INBOX/CUSTOMER/."""
+    from stream_jobs.ingest.accept import Desk
+    from stream_jobs.ingest.inbox import run_inbox
+
+    def body(settings: Settings, stop: threading.Event) -> None:
+        if settings.ingest.inbox is None:
+            raise SettingError("the inbox job needs HEADRACE_INGEST__INBOX, the folder to watch")
+        store = open_store(settings)
+        run_inbox(settings, store, Desk(settings, store), stop)
+
+    _run("inbox", metrics_port, body)
+
+
+@app.command()
+def validate(metrics_port: MetricsPort = None) -> None:
+    """Judge sales: the valid ones to sales-validated, the others to sales-error."""
+    from stream_jobs.validate import run_validate
+
+    _run("validate", metrics_port, run_validate)
+
+
+@app.command()
+def report(metrics_port: MetricsPort = None) -> None:
+    """Tell what became of each delivery."""
+    from stream_jobs.report import run_report
+
+    _run("report", metrics_port, run_report)
+
+
+@app.command()
+def join(metrics_port: MetricsPort = None) -> None:
+    """Join valid sales with their location and product and append them to the lake."""
+    from stream_jobs.join import run_join
+
+    _run("join", metrics_port, lambda s, stop: run_join(s, open_store(s), stop))
+
+
+@app.command()
+def sink(metrics_port: MetricsPort = None) -> None:
+    """Append refused records and changes of master data to the lake."""
+    from stream_jobs.sink import run_sink
+
+    _run("sink", metrics_port, lambda s, stop: run_sink(s, open_store(s), stop))
+
+
+@app.command()
+def flows(metrics_port: MetricsPort = None) -> None:
+    """Serve the Prefect deployments and run what their schedules start."""
+
+    def body(settings: Settings, stop: threading.Event) -> None:
+        os.environ.update(prefect_environment(settings))
+        # Prefect reads its environment when it is imported, and takes seconds for that.
+        from flows.serve import run_flows
+
+        run_flows(settings, stop)
+
+    _run("flows", metrics_port, body)
+
+
+@app.command()
+def http() -> None:
+    """Serve the API and the page."""
+    from cli.service import serve_http
+
+    settings = load_settings()
+    log_to_stderr(settings)
+    serve_http(settings)
+
+
+@app.command()
+def registry() -> None:
+    """Serve the embedded schema registry."""
+    from schemas.registry_server import run_registry
+
+    settings = load_settings()
+    log_to_stderr(settings)
+    run_registry(settings, settings.ports.registry)
+
+
+@app.command()
+def broker() -> None:
+    """Run the embedded broker."""
+    settings = load_settings()
+    folder = settings.home / "broker"
+    folder.mkdir(parents=True, exist_ok=True)
+    _become(broker_command(settings.ports.broker, folder), {})
+
+
+@app.command()
+def prefect() -> None:
+    """Run the Prefect server with its UI."""
+    settings = load_settings()
+    (settings.home / "prefect").mkdir(parents=True, exist_ok=True)
+    _become(prefect_server_command(settings), prefect_server_environment(settings))
+
+
+def _become(command: list[str], environment: dict[str, str]) -> None:
+    """Replace this process, so that the supervisor's signals reach the server itself."""
+    os.execve(command[0], command, {**os.environ, **environment})
