@@ -112,7 +112,9 @@ class Deliveries(Protocol):
         """One delivery; None if there is none of that id."""
         ...
 
-    def page(self, customer_id: str, state: State | None, before: int | None, limit: int) -> Sequence[Delivery]:
+    def page(
+        self, customer_id: str, state: State | None, before: int | None, limit: int
+    ) -> Sequence[Delivery]:
         """The newest deliveries of a customer, newest first.
 
         Args:

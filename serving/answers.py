@@ -1,0 +1,236 @@
+"""The shapes of the JSON answers, for the reference and for the tests that hold the answers against them."""
+
+from datetime import date, datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """What every answer shares: no field that the reference does not name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProblemAnswer(Answer):
+    """A problem document of RFC 9457."""
+
+    type: str = Field(
+        description="Kind of problem: a link into the reference.", examples=["/docs#unknown-delivery"]
+    )
+    title: str = Field(description="The kind in words.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was expected and what was found.")
+    action: str = Field(description="What to do.")
+    instance: str = Field(description="Address that was asked.")
+    errors: list[dict[str, str]] | None = Field(None, description="One entry for each parameter refused.")
+
+
+class ReceiptAnswer(Answer):
+    """A delivered file was accepted."""
+
+    delivery_id: int = Field(description="Id of the delivery; of a repeat that of the first.", examples=[42])
+    repeated: bool = Field(description="Whether these bytes had been accepted before.")
+    content: str = Field(description="What the file holds.", examples=["sales"])
+    format: str = Field(description="Format of the file.", examples=["csv"])
+    digest: str = Field(description="SHA-256 of the bytes as they came, 64 hex digits.")
+    size_bytes: int = Field(description="Size as it came, bytes.")
+
+
+class DeliveryAnswer(Answer):
+    """What became of a delivery so far."""
+
+    delivery_id: int = Field(description="The delivery.", examples=[42])
+    customer_id: str = Field(description="The retailer that delivered.")
+    content: str = Field(description="sales, locations, products, prices or events.")
+    format: str = Field(description="xml, csv, jsonl or parquet.")
+    name: str = Field(description="Name of the file as the customer calls it.")
+    size_bytes: int = Field(description="Size as it came, bytes.")
+    state: str = Field(description="accepted, reading, judging, done or rejected; the last two are final.")
+    records: int = Field(description="Records found so far.")
+    valid: int = Field(description="Records found valid so far.")
+    invalid: int = Field(description="Records refused so far.")
+    by_code: dict[str, int] = Field(
+        description="Refused records by code; one counts under each of its codes."
+    )
+    reason: str | None = Field(description="Why the file was rejected, or what the delivery waits for.")
+    accepted_at: datetime = Field(description="When it was accepted, UTC.")
+    updated_at: datetime = Field(description="When this report last changed, UTC.")
+    done_at: datetime | None = Field(description="When the last record was judged or the file rejected, UTC.")
+
+
+class DeliveriesAnswer(Answer):
+    """Deliveries, newest first."""
+
+    customer_id: str
+    deliveries: list[DeliveryAnswer]
+    next_cursor: str | None = Field(description="Where the next page begins; null on the last.")
+
+
+class RefusedRecord(Answer):
+    """A record that was refused, and why."""
+
+    position: int | None = Field(description="Place of the record in its file, counted from 1.")
+    codes: list[str] = Field(description="Every rule it breaks.", examples=[["unknown_location"]])
+    messages: list[str] = Field(description="One sentence a code: what was expected and what was found.")
+    sale_id: str | None
+    location_id: str | None
+    product_id: str | None
+    content: str
+    judged_at: datetime = Field(description="When it was refused, UTC.")
+
+
+class ErrorsAnswer(Answer):
+    """Refused records of a delivery, by position."""
+
+    delivery_id: int
+    customer_id: str
+    total: int = Field(description="Records refused so far, as the delivery's report counts them.")
+    listed: int = Field(
+        description="Of those the ones that can be listed already; the others follow in a minute."
+    )
+    errors: list[RefusedRecord]
+    next_cursor: str | None
+
+
+class ForecastRow(Answer):
+    """The forecast of one location and product for one day, in the product's unit."""
+
+    location_id: str
+    product_id: str
+    date: date
+    mean: float | None = Field(description="Expected quantity.")
+    q05: float | None = Field(description="Quantity that sales stay below with probability 0.05.")
+    q10: float | None
+    q25: float | None
+    q50: float | None = Field(description="Median.")
+    q75: float | None
+    q90: float | None
+    q95: float | None
+
+
+class ForecastsAnswer(Answer):
+    """A page of the current run's forecasts, sorted by location, product and day."""
+
+    customer_id: str
+    run_id: str = Field(description="The run that made them; one page never mixes two.")
+    model: str = Field(description="The model.")
+    made_on: date = Field(description="The day they were made.")
+    manifest: int = Field(description="Number of the lake's manifest that the model was trained on.")
+    forecasts: list[ForecastRow]
+    next_cursor: str | None
+
+
+class RunAnswer(Answer):
+    """One run of the forecasting flow, published or not."""
+
+    run_id: str
+    current: bool = Field(description="Whether its forecasts are the ones being served.")
+    run: dict[str, object] = Field(
+        description="What the run recorded of itself: model, manifest, metrics, verdict."
+    )
+
+
+class RunsAnswer(Answer):
+    """Runs, newest first."""
+
+    customer_id: str
+    current: str | None = Field(description="The run being served; null when none is.")
+    runs: list[RunAnswer]
+
+
+class HistoryRow(Answer):
+    """What one location sold of one product on one day."""
+
+    location_id: str
+    product_id: str
+    sold_on: date = Field(description="Local day at the location.")
+    quantity: float | None = Field(description="Sum of quantities, in unit.")
+    revenue: float | None = Field(
+        description="Sum of quantity × unit price, in currency; null when not known."
+    )
+    sales: int = Field(description="Number of sales.")
+    unit: str | None
+    currency: str | None
+
+
+class HistoryAnswer(Answer):
+    """Daily sums of one series, by day; a day without sales has no row."""
+
+    customer_id: str
+    manifest: int | None = Field(
+        description="Number of the manifest that the days are sealed in; null when none is."
+    )
+    data_up_to: date | None = Field(description="Newest sealed day of the customer; null when none is.")
+    history: list[HistoryRow]
+    next_cursor: None = None
+
+
+class LocationRow(Answer):
+    """A location as it stands."""
+
+    location_id: str
+    name: str | None
+    region: str | None
+    kind: str | None
+    time_zone: str
+    currency: str | None
+    opened_on: date | None
+    closed_on: date | None
+    delivery_id: int = Field(description="Delivery that this version came with.")
+
+
+class ProductRow(Answer):
+    """A product as it stands."""
+
+    product_id: str
+    name: str | None
+    department: str | None
+    category: str | None
+    unit: str
+    introduced_on: date | None
+    ended_on: date | None
+    delivery_id: int = Field(description="Delivery that this version came with.")
+
+
+class MasterAnswer(Answer):
+    """What locations and products share."""
+
+    customer_id: str
+    total: int = Field(description="Rows that match, on all pages.")
+    offsets: dict[str, int] = Field(
+        description="By partition of the topic, the first offset not yet in the state."
+    )
+    next_cursor: str | None
+
+
+class LocationsAnswer(MasterAnswer):
+    """Locations, by id."""
+
+    locations: list[LocationRow]
+
+
+class ProductsAnswer(MasterAnswer):
+    """Products, by id."""
+
+    products: list[ProductRow]
+
+
+class CustomersAnswer(Answer):
+    """The customers that delivered anything."""
+
+    customers: list[str]
+
+
+class PartAnswer(Answer):
+    """One thing that the service leans on."""
+
+    name: str
+    ready: bool
+    detail: str
+
+
+class ReadyAnswer(Answer):
+    """Whether the service can answer everything."""
+
+    ready: bool
+    parts: list[PartAnswer]

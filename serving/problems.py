@@ -1,0 +1,230 @@
+"""Every error answer as a problem document of RFC 9457.
+
+Guarantee: whatever goes wrong, the answer is `application/problem+json` with `type`, `title`, `status`,
+`detail` and `action`, the last of which says what to do. A kind's `type` is a link into this service's own
+reference. Nothing about the inside of the service stands in a 500.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from infra.errors import DeliveryError, UnavailableError
+
+MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: its slug in `type`, its status and what the caller should do."""
+
+    slug: str
+    status: int
+    title: str
+    action: str
+
+
+INVALID_REQUEST = Kind(
+    "invalid-request",
+    422,
+    "The request is not valid",
+    "Correct the parameters named in errors and ask again.",
+)
+DELIVERY_REFUSED = Kind(
+    "delivery-refused",
+    422,
+    "The file cannot be accepted",
+    "Correct the file, its name or its content and send it again.",
+)
+UNKNOWN_DELIVERY = Kind(
+    "unknown-delivery",
+    404,
+    "There is no such delivery",
+    "Look up the id in GET /v1/deliveries; a file just sent appears there within seconds.",
+)
+NO_FORECAST = Kind(
+    "no-forecast",
+    404,
+    "No forecast is published for this customer yet",
+    "Deliver sales and let the daily run finish; GET /v1/forecasts/runs says why a run was not published.",
+)
+STALE_CURSOR = Kind(
+    "stale-cursor",
+    410,
+    "The run that this cursor pages through is gone",
+    "Ask again from the start, without cursor.",
+)
+BAD_CURSOR = Kind(
+    "bad-cursor",
+    400,
+    "The cursor does not belong to this request",
+    "Use the link of rel=next of the page before unchanged, or leave out cursor to begin again.",
+)
+NOT_ACCEPTABLE = Kind(
+    "not-acceptable",
+    406,
+    "None of the types asked for can be made",
+    "Ask for one of the types named in detail.",
+)
+TOO_LARGE = Kind(
+    "too-large", 413, "The file is too large", "Split the file and send the parts as deliveries of their own."
+)
+UPLOAD_BROKEN = Kind(
+    "upload-broken",
+    400,
+    "The upload ended early",
+    "Send the file again from the start; nothing of it was accepted.",
+)
+UPLOAD_STALLED = Kind(
+    "upload-stalled",
+    408,
+    "The upload stood still for too long",
+    "Send the file again; nothing of it was accepted.",
+)
+TOO_MANY_UPLOADS = Kind(
+    "too-many-uploads",
+    503,
+    "As many uploads as can be taken are under way",
+    "Try again after the time in Retry-After.",
+)
+FOREIGN_ORIGIN = Kind(
+    "foreign-origin",
+    403,
+    "A page of another site may not deliver",
+    "Send the file from this service's page or a program.",
+)
+UNAVAILABLE = Kind(
+    "unavailable",
+    503,
+    "Something that this answer needs cannot be reached",
+    "Try again after the time in Retry-After; GET /readyz says what is missing.",
+)
+NOT_FOUND = Kind("not-found", 404, "There is nothing at this address", "GET /docs lists every address.")
+METHOD_NOT_ALLOWED = Kind(
+    "method-not-allowed",
+    405,
+    "This address does not take this method",
+    "Use a method named in the header Allow.",
+)
+REFUSED = Kind("refused", 400, "The request was refused", "Compare the request with GET /docs.")
+INTERNAL = Kind(
+    "internal",
+    500,
+    "The service failed at this request",
+    "Try again; if it stays so, send the operator the time and address of the request.",
+)
+
+KINDS: tuple[Kind, ...] = (
+    INVALID_REQUEST,
+    DELIVERY_REFUSED,
+    UNKNOWN_DELIVERY,
+    NO_FORECAST,
+    STALE_CURSOR,
+    BAD_CURSOR,
+    NOT_ACCEPTABLE,
+    TOO_LARGE,
+    UPLOAD_BROKEN,
+    UPLOAD_STALLED,
+    TOO_MANY_UPLOADS,
+    FOREIGN_ORIGIN,
+    UNAVAILABLE,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REFUSED,
+    INTERNAL,
+)
+"""Every kind, in the order in which the reference shows them."""
+
+
+class Problem(Exception):  # noqa: N818 – RFC 9457 calls it a problem.
+    """A request that is answered with a problem document.
+
+    Args:
+        kind: What sort of problem.
+        detail: What was expected and what was found in this request.
+        headers: Further headers of the answer.
+        errors: For a refused request, one entry a parameter.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        errors: tuple[Mapping[str, str], ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = errors
+
+
+def problem_response(problem: Problem, path: str) -> Response:
+    """The answer to a request to `path` that met `problem`."""
+    kind = problem.kind
+    document: dict[str, object] = {
+        "type": f"/docs#{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "action": kind.action,
+        "instance": path,
+    }
+    if problem.errors:
+        document["errors"] = list(problem.errors)
+    return Response(orjson.dumps(document), kind.status, problem.headers, MEDIA_TYPE)
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """The problem of parameters that FastAPI refused; what was sent is not repeated back."""
+    found = tuple(
+        {"parameter": ".".join(str(part) for part in item["loc"][1:]) or "body", "message": str(item["msg"])}
+        for item in error.errors()
+    )
+    named = "; ".join(f"{item['parameter']}: {item['message']}" for item in found)
+    return Problem(INVALID_REQUEST, named, errors=found)
+
+
+def of_http(error: HTTPException) -> Problem:
+    """The problem of an error that the framework itself raised, such as an unknown address."""
+    headers = dict(error.headers or {})
+    if error.status_code == NOT_FOUND.status:
+        return Problem(NOT_FOUND, "No resource has this address.", headers)
+    if error.status_code == METHOD_NOT_ALLOWED.status:
+        return Problem(METHOD_NOT_ALLOWED, f"Allowed: {headers.get('Allow', 'see /docs')}.", headers)
+    kind = Kind(REFUSED.slug, error.status_code, REFUSED.title, REFUSED.action)
+    return Problem(kind, str(error.detail), headers)
+
+
+def of_exception(error: Exception) -> Problem:
+    """The problem of any exception that reached the edge."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        return of_validation(error)
+    if isinstance(error, HTTPException):
+        return of_http(error)
+    if isinstance(error, DeliveryError):
+        return Problem(DELIVERY_REFUSED, str(error))
+    if isinstance(error, UnavailableError):
+        return Problem(UNAVAILABLE, str(error), {"Retry-After": "5"})
+    return Problem(INTERNAL, "An unexpected error was logged.")
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error with a problem document."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return problem_response(of_exception(error), request.url.path)
+
+    for sort in (Problem, RequestValidationError, HTTPException, DeliveryError, UnavailableError, Exception):
+        app.add_exception_handler(sort, answer)
