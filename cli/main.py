@@ -1,7 +1,7 @@
 """The `headrace` command: the one composition root.
 
-Exit codes: 0 done; 1 something was refused; 2 the command line or a setting is wrong; 3 a server cannot be reached
-or a part is missing; 4 Headrace itself is at fault.
+Exit codes: 0 done; 1 something was refused; 2 the command line or a setting is wrong; 3 a server cannot be
+reached or a part is missing; 4 Headrace itself is at fault.
 """
 
 import sys

@@ -52,9 +52,9 @@ class StackPart:
 
 
 def stack_parts(settings: Settings) -> list[StackPart]:
-    """The parts that this installation runs itself, in the order of their start.
+    """Name the parts that this installation runs itself, in the order of their start.
 
-    A server that stands elsewhere (`HEADRACE_BROKER`, `HEADRACE_REGISTRY_URL`, `HEADRACE_PREFECT_URL`) is none
+    A server that stands elsewhere (HEADRACE_BROKER, HEADRACE_REGISTRY_URL, HEADRACE_PREFECT_URL) is none
     of them; the inbox is one only when it is set.
     """
     ports = settings.ports

@@ -1,0 +1,55 @@
+# Headrace: everything a person does with a checkout. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-once test test-slow check format lock bench-m5-store bench-m5-accuracy clean
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Start everything, play two retailers, show the forecasts; Ctrl-C stops it
+	$(BIN)/headrace demo
+
+demo-once: $(READY) ## The same, then stop everything; exits 0 only if all of it held
+	$(BIN)/headrace demo --once
+
+test: $(READY) ## Run the tests, with a real broker, registry, Prefect server and lake
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY) ## Run also what takes minutes, and what needs HEADRACE_DATA
+	$(BIN)/pytest
+
+check: $(READY) ## Formatting, lint, types and the direction of imports
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Format the code and mend what lint can mend
+	$(BIN)/ruff format $(PACKAGES)
+	$(BIN)/ruff check --fix $(PACKAGES)
+
+bench-m5-store: $(READY) ## One store of M5 from files to scored forecasts (needs HEADRACE_DATA)
+	$(BIN)/python -m benchmarks.m5_store
+
+bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRACE_DATA)
+	$(BIN)/python -m benchmarks.m5_accuracy
+
+lock: $(READY) ## Resolve the dependencies of pyproject.toml anew into requirements/
+	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile $(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+LOCK := -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean: ## Remove what was built; .headrace, which holds the demo's data, stays
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Headrace needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
