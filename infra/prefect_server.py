@@ -25,10 +25,16 @@ def prefect_folder(settings: Settings) -> Path:
 
 
 def prefect_server_command(settings: Settings) -> list[str]:
-    """The command that runs the server in the foreground, its environment within it; SIGTERM ends it in order."""
+    """The command that runs the server in the foreground; SIGTERM ends it in order.
+
+    It stands alone: it makes the server's folder and sets the server's environment by itself.
+    """
     variables = [f"{name}={value}" for name, value in prefect_server_environment(settings).items()]
     server = [sys.executable, "-m", "prefect", "server", "start", "--analytics-off", "--log-level", "WARNING"]
-    return ["env", *variables, *server, "--host", "127.0.0.1", "--port", str(settings.ports.prefect)]
+    address = ["--host", "127.0.0.1", "--port", str(settings.ports.prefect)]
+    # SQLite makes a file, not the folder it lies in. With `exec` the process that is started is the server.
+    make_folder = ["sh", "-c", 'mkdir -p "$0" && exec env "$@"', str(prefect_folder(settings))]
+    return [*make_folder, *variables, *server, *address]
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
