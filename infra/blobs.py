@@ -1,12 +1,12 @@
-"""The blob store: named, immutable-looking objects in a directory or in S3, behind a few verbs.
+"""The blob store: named objects in a directory or in S3, behind a few verbs.
 
-Guarantee: an object is seen whole or not at all, by every reader, also by those that list the folder with other
-programs. Of any number of racing `put_if_absent` of one name exactly one succeeds and the others are told. Names
-are relative paths; scratch files lie in `.scratch` beside the tables, never under one. Errors of the operating
-system and of S3 come out as errors of `infra.errors` that name the setting to look at.
+Guarantee: an object is seen whole or not at all, by every reader, also by those that list the folder with
+other programs. Of any number of racing `put_if_absent` of one name exactly one succeeds and the others are
+told. Names are relative paths; scratch files lie in `.scratch` beside the tables, never under one. Errors of
+the operating system and of S3 come out as errors of `infra.errors` that name the setting to look at.
 
-An `AlreadyExistsError` may be the answer to one's own write whose first answer was lost on the network: whoever
-must know compares what lies there.
+An `AlreadyExistsError` may be the answer to one's own write whose first answer was lost on the network:
+whoever must know compares what lies there.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ class BlobStat:
 
     Attributes:
         size_bytes: Length of the object.
-        etag: Text that changes when the object's content is replaced; a copy within the store keeps it where the
-            server does. Equal etags mean equal content, different ones mean nothing.
+        etag: Text that changes when the object's content is replaced; a copy within the store keeps it where
+            the server does. Equal etags mean equal content, different ones mean nothing.
     """
 
     size_bytes: int
@@ -136,10 +136,6 @@ class BlobStore(ABC):
     def stats(self, prefix: str) -> dict[str, BlobStat]:
         """Size and etag of every object below a folder, by path; one listing, no request for each object."""
 
-    def list(self, prefix: str) -> list[str]:
-        """Paths of all objects below a folder at any depth, sorted; empty when there is no such folder."""
-        return sorted(self.stats(prefix))
-
     @abstractmethod
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly in a folder, sorted; empty when there is no such folder."""
@@ -147,6 +143,10 @@ class BlobStore(ABC):
     @abstractmethod
     def delete(self, path: str) -> None:
         """Remove an object; nothing happens when there is none."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Paths of all objects below a folder at any depth, sorted; empty when there is no such folder."""
+        return sorted(self.stats(prefix))
 
 
 def checked_path(path: str, *, folder: bool = False) -> str:
@@ -166,7 +166,8 @@ def checked_path(path: str, *, folder: bool = False) -> str:
     parts = path.split("/")
     if any(part in (".", "..") or not _PART.match(part) for part in parts) or parts[0] == SCRATCH:
         raise FaultError(
-            f"path in the lake: expected a relative path such as 'manifests/acme/0000000001.json', found {path!r}")
+            f"path in the lake: expected a relative one such as 'models/acme/7.skops', found {path!r}"
+        )
     return path
 
 
@@ -178,7 +179,8 @@ def open_store(settings: Settings) -> BlobStore:
     """
     url = settings.lake_url
     if url.startswith("s3://"):
-        from infra.s3_blobs import S3Store  # noqa: PLC0415 - s3fs takes 0.5 s to import and a directory needs none of it.
+        # Importing s3fs takes half a second, and a lake in a directory needs none of it.
+        from infra.s3_blobs import S3Store
 
         return S3Store(url, settings.s3)
     if "://" in url:
@@ -228,7 +230,7 @@ class DirectoryStore(BlobStore):
     def copy(self, source: str, target: str) -> None:  # noqa: D102
         origin, goal = self._target(source), self._target(target)
         with self._errors(source), self._scratch_file() as scratch:
-            # Two names of one inode: no bytes are copied, and the etag stays. Files are never written in place.
+            # Two names of one inode: no bytes are copied and the etag stays. No file is written in place.
             os.link(origin, scratch)
             if goal.exists() and goal.samefile(scratch):
                 return
@@ -281,8 +283,9 @@ class DirectoryStore(BlobStore):
         with self._errors(path):
             target.unlink(missing_ok=True)
             # Other programs take an empty day folder for a partition without rows, and some refuse it.
-            with contextlib.suppress(OSError):
-                target.parent.rmdir()
+            if target.parent != self._root:
+                with contextlib.suppress(OSError):
+                    target.parent.rmdir()
 
     def _target(self, path: str) -> Path:
         return self._root / checked_path(path)
@@ -319,13 +322,18 @@ def _wrapped(error: OSError, path: str, root: Path) -> Exception:
     """The error of Headrace for one of the operating system, with what to do."""
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return SettingError(
-            f"HEADRACE_LAKE: expected a folder that this process may read and write, found that {root} refuses {path}: "
-            f"{error.strerror}; give the user the right to it or name another folder")
+            f"HEADRACE_LAKE: expected a folder that this process may read and write, found that {root} "
+            f"refuses {path}: {error.strerror}; give the user the right to it or name another folder"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NotCommittedError(f"the lake {root} is full, {path} was not written: {error.strerror}; free some space")
+        return NotCommittedError(
+            f"the lake {root} is full, {path} was not written: {error.strerror}; free some space"
+        )
     if error.errno in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP):
         return SettingError(
-            f"HEADRACE_LAKE: expected a folder on one file system with hard links, found {root}: {error.strerror}")
+            f"HEADRACE_LAKE: expected a folder on one file system with hard links, found {root}: "
+            f"{error.strerror}"
+        )
     if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return SettingError(f"HEADRACE_LAKE: {root} cannot hold {path}: {error.strerror}")
     return UnavailableError(f"the lake {root} did not answer for {path}: {error}")
