@@ -1,0 +1,219 @@
+"""Locations and products in memory, every version of each, for look-ups as of a delivery.
+
+Guarantee: a look-up for a sale of delivery D sees the newest version that a delivery before D brought, whatever
+has come since. Its cost follows the batch: an index stands ready, only the batch's distinct keys are looked up,
+and only their rows are copied. A delivery that repeats what is known adds no version, so memory follows the
+changes and not the number of deliveries.
+"""
+
+import logging
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from stream_jobs.local_days import is_time_zone
+
+logger = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.int64]
+
+UNKNOWN = -1
+"""Row of a key without a version before the delivery."""
+
+LOCATION_COLUMNS: dict[str, pl.DataType] = {
+    "name": pl.String(),
+    "region": pl.String(),
+    "kind": pl.String(),
+    "time_zone": pl.String(),
+    "currency": pl.String(),
+    "opened_on": pl.Date(),
+    "closed_on": pl.Date(),
+}
+PRODUCT_COLUMNS: dict[str, pl.DataType] = {
+    "name": pl.String(),
+    "department": pl.String(),
+    "category": pl.String(),
+    "unit": pl.String(),
+}
+
+
+class VersionedTable:
+    """Versions of records by key.
+
+    Args:
+        columns: Names and types of the attributes kept.
+    """
+
+    def __init__(self, columns: dict[str, pl.DataType]) -> None:
+        self._columns = dict(columns)
+        self._newest: dict[str, int] = {}
+        self._delivery = array("q")
+        self._older = array("q")
+        # Chunks of rows whose sizes fall at least by half from one to the next: few to look into, and a row is
+        # copied a logarithmic number of times.
+        self._chunks: list[pl.DataFrame] = []
+
+    def __len__(self) -> int:
+        """Versions held."""
+        return len(self._delivery)
+
+    @property
+    def keys(self) -> int:
+        """Distinct keys held."""
+        return len(self._newest)
+
+    def add(self, keys: pl.Series, deliveries: pl.Series, attributes: pl.DataFrame) -> None:
+        """Take in records in the order in which they were written, which is that of their deliveries.
+
+        Args:
+            keys: Key of each record, shape `(n_rows,)`.
+            deliveries: Delivery that brought it, `Int64`, shape `(n_rows,)`.
+            attributes: The table's columns, `n_rows` rows.
+        """
+        frame = attributes.select(pl.col(name).cast(kind) for name, kind in self._columns.items())
+        frame = frame.with_columns(keys.alias("(key)"), deliveries.alias("(delivery)"))
+        # A key that comes twice in one batch is two versions, one after the other.
+        frame = frame.with_columns(pl.int_range(pl.len()).over("(key)").alias("(turn)"))
+        turns = frame["(turn)"].max()
+        if isinstance(turns, int):
+            for turn in range(turns + 1):
+                part = frame if turns == 0 else frame.filter(pl.col("(turn)") == turn)
+                self._add_distinct(part["(key)"], part["(delivery)"], part.select(*self._columns))
+
+    def _add_distinct(self, keys: pl.Series, deliveries: pl.Series, attributes: pl.DataFrame) -> None:
+        names, brought = keys.to_list(), deliveries.to_list()
+        newest = np.fromiter((self._newest.get(name, UNKNOWN) for name in names), np.int64, len(names))
+        changed = self._changed(newest, attributes)
+        fresh = attributes.filter(pl.Series(changed))
+        first = len(self._delivery)
+        for row, position in enumerate(changed.nonzero()[0].tolist(), start=first):
+            self._link(row, names[position], brought[position])
+        if fresh.height:
+            self._append(fresh)
+
+    def _changed(self, newest: Rows, attributes: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Where a record differs from the newest version of its key, or is the first."""
+        changed = np.ones(len(newest), dtype=np.bool_)
+        known = (newest != UNKNOWN).nonzero()[0]
+        if len(known):
+            held, offered = self.gather(newest[known]), attributes[known]
+            same = [held[name].eq_missing(offered[name]) for name in self._columns]
+            changed[known] = ~pl.DataFrame(same).select(same=pl.all_horizontal(pl.all()))["same"].to_numpy()
+        return changed
+
+    def _link(self, row: int, key: str, delivery: int) -> None:
+        self._delivery.append(delivery)
+        self._older.append(self._newest.get(key, UNKNOWN))
+        self._newest[key] = row
+
+    def _append(self, rows: pl.DataFrame) -> None:
+        self._chunks.append(rows)
+        while len(self._chunks) > 1 and self._chunks[-1].height * 2 > self._chunks[-2].height:
+            last = self._chunks.pop()
+            self._chunks[-1] = pl.concat([self._chunks[-1], last], rechunk=True)
+
+    def lookup(self, keys: pl.Series, deliveries: pl.Series) -> Rows:
+        """The row of each key's newest version from a delivery before the given one.
+
+        Args:
+            keys: Keys, strings, shape `(n_rows,)`; a null is unknown.
+            deliveries: Delivery of the record that asks, `Int64`, shape `(n_rows,)`.
+
+        Returns:
+            Rows, shape `(n_rows,)`; `UNKNOWN` where there is no such version.
+        """
+        asked = pl.DataFrame([keys.alias("key"), deliveries.alias("delivery")])
+        distinct = asked.unique()
+        found = [
+            self._version(key, delivery)
+            for key, delivery in zip(distinct["key"].to_list(), distinct["delivery"].to_list(), strict=True)
+        ]
+        if distinct.height == 1:
+            return np.full(asked.height, found[0], dtype=np.int64)
+        rows = asked.join(
+            distinct.with_columns(pl.Series("row", found, dtype=pl.Int64)),
+            on=["key", "delivery"],
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        return rows["row"].to_numpy()
+
+    def _version(self, key: str | None, delivery: int) -> int:
+        if key is None:
+            return UNKNOWN
+        row = self._newest.get(key, UNKNOWN)
+        while row != UNKNOWN and self._delivery[row] >= delivery:
+            row = self._older[row]
+        return row
+
+    def oldest(self, key: str) -> int:
+        """The row of a key's oldest version, or `UNKNOWN`."""
+        row = self._newest.get(key, UNKNOWN)
+        while row != UNKNOWN and self._older[row] != UNKNOWN:
+            row = self._older[row]
+        return row
+
+    def gather(self, rows: Rows) -> pl.DataFrame:
+        """The attributes of rows, in their order; all null where a row is `UNKNOWN`.
+
+        Each distinct row is fetched once, so a batch of one location costs one.
+
+        Args:
+            rows: Rows from `lookup`, shape `(n_rows,)`.
+        """
+        distinct, places = np.unique(rows, return_inverse=True)
+        unknown = bool(len(distinct)) and distinct[0] == UNKNOWN
+        wanted = distinct[1:] if unknown else distinct
+        nothing = pl.DataFrame(schema=self._columns)
+        parts = [nothing.clear(1)] if unknown else [nothing]
+        start = 0
+        for chunk in self._chunks:
+            inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + chunk.height)]
+            if len(inside):
+                parts.append(chunk[inside - start])
+            start += chunk.height
+        return pl.concat(parts, rechunk=True)[places]
+
+
+@dataclass(frozen=True, slots=True)
+class MasterTables:
+    """The master data that a sale refers to."""
+
+    locations: VersionedTable
+    products: VersionedTable
+
+    @classmethod
+    def empty(cls) -> "MasterTables":
+        """Tables that hold nothing yet."""
+        return cls(VersionedTable(LOCATION_COLUMNS), VersionedTable(PRODUCT_COLUMNS))
+
+    def add_locations(self, frame: pl.DataFrame) -> None:
+        """Take in decoded Location records in the order of their topic.
+
+        A location whose time zone is none cannot tell a sale's day. Ingest refuses such records; one that is
+        there nevertheless is passed over, so that its sales are refused and the log says why.
+        """
+        zones = {name: is_time_zone(name) for name in frame["time_zone"].unique().to_list()}
+        if not all(zones.values()):
+            good = frame["time_zone"].replace_strict(zones, return_dtype=pl.Boolean)
+            for row in frame.filter(~good).iter_rows(named=True):
+                logger.error(
+                    "locations: passed over %s/%s of delivery %d, whose time_zone %r is no IANA time zone; "
+                    "deliver the location again with a right one",
+                    row["customer_id"], row["location_id"], row["delivery_id"], row["time_zone"])
+            frame = frame.filter(good)
+        self.locations.add(master_keys(frame, "location_id"), frame["delivery_id"], frame)
+
+    def add_products(self, frame: pl.DataFrame) -> None:
+        """Take in decoded Product records in the order of their topic."""
+        self.products.add(master_keys(frame, "product_id"), frame["delivery_id"], frame)
+
+
+def master_keys(frame: pl.DataFrame, id_column: str) -> pl.Series:
+    """`customer_id/id` of each row, which no other customer's can equal; null where the id is null."""
+    keyed = pl.concat_str(["customer_id", id_column], separator="/")
+    return frame.select(key=keyed)["key"]
