@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks
+PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow check format lock bench-m5-store bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow check docs format lock bench-m5-store bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ check: $(READY) ## Formatting, lint, types and the direction of imports
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(READY) ## Write the pages that follow from the code (map, settings, commands)
+	$(BIN)/python -m docs.reference
 
 format: $(READY) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format $(PACKAGES)

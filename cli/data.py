@@ -1,0 +1,125 @@
+"""`headrace deliver`, `import m5`, `lake` and `forecast`: files in, and what has become of them."""
+
+import time
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from cli.operate import deliveries_table
+from cli.stream_view import StreamView
+from infra.blobs import open_store
+from infra.errors import DeliveryError, UnavailableError
+from infra.settings import load_settings
+from serving.ports import Delivery
+from stream_jobs.ingest.accept import Desk
+
+CONTENTS = Literal["sales", "locations", "products", "prices", "events"]
+FINAL = {"done", "rejected"}
+POLL_S = 0.25
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands that handle data to the command line."""
+    app.command()(deliver)
+
+
+def deliver(
+    paths: Annotated[list[Path], typer.Argument(help="Files to deliver, in this order.", show_default=False)],
+    customer: Annotated[str, typer.Option(help="Id of the retailer that delivers.", show_default=False)],
+    content: Annotated[
+        CONTENTS | None,
+        typer.Option(help="What the files hold; without it their names' beginning says.", show_default=False),
+    ] = None,
+    wait_s: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            min=0,
+            help="Wait so many seconds at most until all are done, and show what became of them.",
+        ),
+    ] = 0,
+) -> None:
+    """Deliver files as a retailer would. Sending a file again does nothing but tell its first id."""
+    settings, console = load_settings(), Console()
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise typer.BadParameter(f"no such file: {', '.join(missing)}")
+    desk = Desk(settings, open_store(settings))
+    delivery_ids = []
+    try:
+        with upload_progress(console) as progress:
+            for path in paths:
+                task = progress.add_task(path.name, total=path.stat().st_size)
+                with path.open("rb") as file:
+                    receipt = desk.accept(customer, content, path.name, _Watched(file, progress, task))
+                delivery_ids.append(receipt.delivery_id)
+                again = " (delivered before)" if receipt.repeated else ""
+                progress.update(task, description=f"{path.name} → delivery {receipt.delivery_id}{again}")
+    finally:
+        desk.close()
+    if wait_s:
+        view = StreamView(settings)
+        try:
+            found = wait_for_deliveries(view, delivery_ids, wait_s, console)
+        finally:
+            view.close()
+        console.print(deliveries_table(found))
+        if any(delivery.state == "rejected" for delivery in found):
+            raise DeliveryError("a delivery was rejected; the table says why")
+
+
+def upload_progress(console: Console) -> Progress:
+    """A progress display in bytes."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+def wait_for_deliveries(
+    view: StreamView, delivery_ids: list[int], wait_s: float, console: Console
+) -> list[Delivery]:
+    """Wait until every delivery is done or rejected, showing how far they are.
+
+    Raises:
+        UnavailableError: They were not done within `wait_s` seconds; the text says what is open and why.
+    """
+    deadline = time.monotonic() + wait_s
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("deliveries done", total=len(delivery_ids))
+        while True:
+            view.read_to_end()
+            found = [delivery for delivery in map(view.get, delivery_ids) if delivery is not None]
+            waiting = [delivery for delivery in found if delivery.state not in FINAL]
+            progress.update(task, completed=len(delivery_ids) - len(waiting))
+            if not waiting and len(found) == len(delivery_ids):
+                return found
+            if time.monotonic() > deadline:
+                text = "; ".join(
+                    f"{d.delivery_id} ({d.name}) is {d.state}: {d.reason or 'no reason known'}"
+                    for d in waiting
+                )
+                raise UnavailableError(f"not all deliveries were done within {wait_s:g} s: {text}")
+            time.sleep(POLL_S)
+
+
+class _Watched:
+    """A file that tells a progress bar how much of it was read."""
+
+    def __init__(self, file: BinaryIO, progress: Progress, task: object) -> None:
+        self._file, self._progress, self._task = file, progress, task
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._progress.advance(self._task, len(data))  # type: ignore[arg-type]
+        return data

@@ -1,0 +1,169 @@
+"""`headrace up`, `down`, `status`, `logs` and `topics`: what an operator does on one machine."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.lag import lags
+from cli.stack import PartView, Stack
+from cli.stream_view import DeliveryView, StreamView
+from infra.errors import MissingPartError
+from infra.settings import Settings, load_settings
+from schemas import catalogue
+
+STATE_STYLES = {
+    "done": "green",
+    "rejected": "red",
+    "judging": "yellow",
+    "reading": "yellow",
+    "accepted": "yellow",
+}
+FOLLOW_POLL_S = 0.3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the operator's commands to the command line."""
+    for command in (up, down, status, logs, topics):
+        app.command()(command)
+
+
+def up() -> None:
+    """Start every part of the one-machine stack and wait until all take work."""
+    settings = load_settings()
+    start(settings, Console())
+
+
+def start(settings: Settings, console: Console) -> Stack:
+    """Start the stack, saying what becomes ready as it does.
+
+    Raises:
+        MissingPartError: A port is taken, or a part does not come up.
+    """
+    stack = Stack(settings)
+    began = time.monotonic()
+    with console.status("starting the broker"):
+        stack.up(lambda name: console.print(f"  [green]✓[/] {name:<14} {time.monotonic() - began:5.1f} s"))
+    for view in stack.views():
+        if view.url:
+            console.print(f"  {view.name:<16} {view.url}")
+    return stack
+
+
+def down() -> None:
+    """Stop every part, the jobs before the servers they need."""
+    Stack(load_settings()).down()
+
+
+def status(
+    deliveries: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many of the newest deliveries to show.")
+    ] = 20,
+) -> None:
+    """Show what runs, what lags, and what became of each delivery."""
+    settings, console = load_settings(), Console()
+    stack = Stack(settings)
+    views = list(stack.views())
+    console.print(_parts_table(views))
+    console.print(_lag_table(settings))
+    view = StreamView(settings)
+    try:
+        view.read_to_end()
+        console.print(deliveries_table(view.newest(limit=deliveries)))
+    finally:
+        view.close()
+    if not all(part.ready for part in views):
+        raise typer.Exit(1)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help="Name of the part, as `headrace status` shows it.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 40,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show what a part has logged."""
+    stack = Stack(load_settings())
+    path = stack.supervisor.log(part)
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in stack.supervisor.logs.glob("*.log")))
+        raise MissingPartError(
+            f"no part {part!r} has logged here; these have: {known or 'none, start with `headrace up`'}"
+        )
+    sys.stdout.write(
+        "".join(path.read_text(errors="replace").splitlines(keepends=True)[-lines:] if lines else [])
+    )
+    if follow:
+        _follow(path)
+
+
+def topics(
+    action: Annotated[str, typer.Argument(help="show, check or apply.")] = "show",
+) -> None:
+    """Show the topic catalogue, check the cluster against it, or create what is missing."""
+    settings, console = load_settings(), Console()
+    if action == "show":
+        table = Table("topic", "owner", "partitions", "cleanup", "key", title="Topics", title_justify="left")
+        for topic in catalogue.CATALOGUE.values():
+            table.add_row(topic.name, topic.owner, str(topic.partitions), topic.cleanup, topic.key)
+        console.print(table)
+    elif action == "check":
+        differences = catalogue.check(settings)
+        for difference in differences:
+            console.print(str(difference), markup=False)
+        if differences:
+            raise typer.Exit(1)
+        console.print("cluster and registry are as the catalogue says")
+    elif action == "apply":
+        for change in catalogue.apply(settings):
+            console.print(str(change), markup=False)
+    else:
+        raise typer.BadParameter(f"expected show, check or apply, found {action!r}")
+
+
+def _parts_table(views: list[PartView]) -> Table:
+    table = Table("part", "state", "ready", "", title="Parts", title_justify="left")
+    for view in views:
+        style = "green" if view.ready else "red"
+        table.add_row(
+            view.name, view.state, f"[{style}]{'yes' if view.ready else 'no'}[/]", view.url or view.detail
+        )
+    return table
+
+
+def _lag_table(settings: Settings) -> Table:
+    table = Table("job", "topic", "partition", "behind", title="Lag, messages", title_justify="left")
+    for lag in lags(settings):
+        table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}")
+    return table
+
+
+def deliveries_table(deliveries: list[DeliveryView]) -> Table:
+    """What became of deliveries, newest first."""
+    table = Table("id", "customer", "file", "state", title="Deliveries", title_justify="left")
+    for column in ("records", "valid", "refused"):
+        table.add_column(column, justify="right")
+    table.add_column("why", overflow="fold", ratio=1)
+    for view in deliveries:
+        by_code = ", ".join(f"{count:,} {code}" for code, count in sorted(view.by_code.items()))
+        state = f"[{STATE_STYLES[view.state]}]{view.state}[/]"
+        counts = (f"{view.records:,}", f"{view.valid:,}", f"{view.invalid:,}")
+        table.add_row(
+            str(view.delivery_id), view.customer_id, view.name, state, *counts, view.reason or by_code
+        )
+    return table
+
+
+def _follow(path: Path) -> None:
+    with path.open(errors="replace") as log:
+        log.seek(0, os.SEEK_END)
+        while True:
+            if text := log.read():
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                time.sleep(FOLLOW_POLL_S)

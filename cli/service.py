@@ -1,0 +1,42 @@
+"""Puts the HTTP service together: the app, and what it is given of the stream's side."""
+
+import logging
+import threading
+
+import uvicorn
+
+from cli.stream_view import StreamView
+from infra.blobs import open_store
+from infra.settings import Settings
+from serving.app import create_app
+from stream_jobs.ingest.accept import Desk
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_S = 10
+
+
+def serve_http(settings: Settings) -> None:
+    """Serve the API and the page until SIGTERM or Ctrl-C; requests under way are answered first.
+
+    Raises:
+        MissingPartError: Broker, registry or lake cannot be had.
+    """
+    store = open_store(settings)
+    view = StreamView(settings)
+    desk = Desk(settings, store)
+    stop = threading.Event()
+    follower = threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True)
+    follower.start()
+    app = create_app(settings, store, desk, view, view, view)
+    config = uvicorn.Config(
+        app, host=settings.http_host, port=settings.ports.http, log_config=None, access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
+    )  # fmt: skip
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        stop.set()
+        follower.join(SHUTDOWN_S)
+        view.close()
+        desk.close()

@@ -1,0 +1,113 @@
+"""Writes the pages that follow from the code: the map of the house, the settings and the commands.
+
+`make docs` runs it; a test compares the pages with what it would write.
+"""
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cli.main import app
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("infra", "schemas", "lake", "ml", "stream_jobs", "flows", "serving", "cli", "benchmarks", "docs")
+
+
+def house() -> str:
+    """The map: each package and each file in a line, which is the first sentence of its docstring."""
+    lines = [
+        "# The house",
+        "",
+        "Imports run one way: `cli → flows, stream_jobs, serving → lake, ml → schemas → infra`; packages on",
+        "one level do not import each other. `make check` holds it so. This page is written by `make docs`.",
+    ]
+    for package in PACKAGES:
+        init = ROOT / package / "__init__.py"
+        lines += ["", f"## {package}", ""]
+        lines += [_first_sentence(init), ""] if init.exists() else []
+        lines += [
+            f"- `{path.relative_to(ROOT)}`: {_first_sentence(path)}" for path in _modules(ROOT / package)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """Every setting: its variable, its default, and what it is."""
+    lines = [
+        "# Settings",
+        "",
+        "Read from the environment and from a `.env` file in the working directory. Kafka's own properties pass",
+        "through: `HEADRACE_KAFKA__SASL_MECHANISM` becomes `sasl.mechanism`. This page is written by `make docs`.",
+        "",
+        "| variable | default | what |",
+        "|---|---|---|",
+    ]
+    for name, field in _fields(Settings, "HEADRACE_"):
+        default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+        shown = "" if default is None or default in ("", {}) else f"`{default}`"
+        lines.append(f"| `{name}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """Every command with its help text."""
+    lines = ["# Commands", "", "What `headrace COMMAND --help` prints. This page is written by `make docs`."]
+    root = typer.main.get_command(app)
+    for words, command in _commands(root, ("headrace",)):
+        context = click.Context(command, info_name=" ".join(words), terminal_width=100, max_content_width=100)
+        lines += ["", f"## {' '.join(words)}", "", "```text", command.get_help(context).strip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"house.md": house, "settings.md": settings, "commands.md": commands}
+
+
+def _modules(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*.py")):
+        if path.name != "__init__.py" or path.parent != folder:
+            yield path
+
+
+def _first_sentence(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    if not text:
+        raise ValueError(
+            f"{path.relative_to(ROOT)} has no docstring; its first sentence is its line in the map"
+        )
+    return text.split("\n\n")[0].replace("\n", " ")
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name.upper()}__")
+        else:
+            yield prefix + name.upper(), field
+
+
+def _commands(
+    command: click.Command, words: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        for name, inner in sorted(command.commands.items()):
+            yield from _commands(inner, (*words, name))
+    else:
+        yield words, command
+
+
+def main() -> None:
+    """Write every page."""
+    os.environ["NO_COLOR"] = "1"
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
