@@ -1,0 +1,306 @@
+"""What the two retailers deliver, in which order, and what goes wrong on the way.
+
+Guarantee: the same arguments give the same files, byte for byte, and a week planned later continues the same history.
+All faults are put in on purpose; `Delivery.expected` counts them.
+"""
+
+import zlib
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+
+from cli.delivery_files import FileStyle
+from cli.simulate.deliveries import Deliveries, Delivery, live_sales, numbered
+from cli.simulate.demand import World
+from cli.simulate.faults import Damage, good, spoil
+from cli.simulate.master_data import event_records, location_records, price_records, product_records
+from cli.simulate.receipts import sale_lines
+from cli.simulate.retailers import RETAILERS, Retailer
+from infra.errors import SettingError
+
+HISTORY_DAYS = 548
+HISTORY_DAYS_MIN = 150
+PRICES_AHEAD_DAYS = 35
+"""So long before do the retailers plan prices and promotions: longer than a forecast."""
+
+_GREENFIELD, _BROTZEIT = RETAILERS
+_NEW_SITE = "zrh-west"
+_LATE_SITE = "nue-markt"
+_GERMAN = FileStyle(separator=";", byte_order_mark=True)
+
+_GREENFIELD_FAULTS: dict[int, dict[str, int]] = {
+    # By the period's place from the end.
+    4: {"no location": 3, "no product": 2, "no quantity": 4, "no time": 2, "a product never delivered": 12,
+        "less than nothing": 7, "a negative price": 5, "unreadable": 2},
+    2: {"a clock far ahead": 6, "a clock set back": 5, "twice in the file": 4},
+    1: {"a location closed by then": 8, "negative and underpriced": 3, "unknown and ahead of time": 2},
+}  # fmt: skip
+_BROTZEIT_FAULTS: dict[int, dict[str, int]] = {
+    4: {"unreadable": 3, "twice in the file": 2},
+    3: {"unreadable": 2, "a location never delivered": 15},
+    2: {"not a number": 2, "less than nothing": 4},
+}
+_NOTES = {
+    "no location": "fields missing", "no product": "", "no quantity": "", "no time": "",
+    "unreadable": "records that cannot be read", "twice in the file": "lines twice in the file",
+}  # fmt: skip
+
+
+def plan(seed: int, last_day: date, days: int = HISTORY_DAYS) -> Deliveries:
+    """All that both retailers deliver of a history.
+
+    Args:
+        seed: Of every random draw.
+        last_day: Last day with sales; prices are known some weeks further.
+        days: Length of the history in days, at least 150.
+
+    Raises:
+        SettingError: The history is too short for its faults, openings and closings.
+    """
+    if days < HISTORY_DAYS_MIN:
+        raise SettingError(f"days: expected at least {HISTORY_DAYS_MIN}, found {days}")
+    world = World(seed, last_day - timedelta(days=days - 1), days)
+    lines = {r.customer_id: sale_lines(world, r, world.first_day, last_day) for r in RETAILERS}
+    spans = periods(world.first_day, last_day)
+    items = _master_data(world, last_day)
+    greenfield = _greenfield_sales(world, spans, lines["greenfield"])
+    brotzeit = _brotzeit_sales(world, spans, lines["brotzeit"], last_day)
+    # Both retailers deliver period by period: days are never far apart in the order of deliveries.
+    items += sorted(greenfield + brotzeit, key=lambda item: item.name.split(".")[0].split("-")[2])
+    items += _opening(world, lines["brotzeit"], last_day)
+    items += _second_thoughts(world, items, lines, last_day)
+    order = numbered(items)
+    return Deliveries(order, world.first_day, last_day, live_sales(order))
+
+
+def plan_week(
+    seed: int, first_day: date, history_last_day: date | None = None, days: int = HISTORY_DAYS
+) -> Deliveries:
+    """What both retailers deliver of one week after the history of `plan(seed, history_last_day, days)`.
+
+    Args:
+        seed: The plan's.
+        first_day: First day of the week.
+        history_last_day: The plan's last day; by default the day before `first_day`. The weeks between must have
+            been delivered.
+        days: The plan's.
+
+    Returns:
+        The week's deliveries; `live` is what the lake holds after the plan, the weeks between and this one.
+
+    Raises:
+        SettingError: The week does not lie whole weeks after the history.
+    """
+    history_last_day = history_last_day or first_day - timedelta(days=1)
+    gap = (first_day - history_last_day).days - 1
+    if gap < 0 or gap % 7:
+        raise SettingError(
+            f"first_day: expected the day after {history_last_day} or whole weeks later, found {first_day}")  # fmt: skip
+    items = list(plan(seed, history_last_day, days).items)
+    world = World(seed, history_last_day - timedelta(days=days - 1), days)
+    week: tuple[Delivery, ...] = ()
+    for number in range(gap // 7 + 1):
+        week = numbered(_week(world, history_last_day + timedelta(days=1 + 7 * number)), len(items) + 1)
+        items += week
+    return Deliveries(week, world.first_day, first_day + timedelta(days=6), live_sales(items))
+
+
+def periods(first_day: date, last_day: date) -> list[tuple[date, date]]:
+    """First and last days of the sales files: calendar quarters at first, calendar months in the last half year."""
+    spans: list[tuple[date, date]] = []
+    start = first_day
+    while start <= last_day:
+        by_month = (last_day - start).days < 184
+        month = start.month if by_month else (start.month - 1) // 3 * 3 + 3
+        after = date(start.year + month // 12, month % 12 + 1, 1)
+        spans.append((start, min(after - timedelta(days=1), last_day)))
+        start = after
+    if (spans[-1][1] - spans[-1][0]).days < 6 and len(spans) > 1:
+        # A period of a few days is delivered with the one before.
+        spans[-2:] = [(spans[-2][0], last_day)]
+    return spans
+
+
+def _sales_name(first: date, last: date, extension: str, addition: str = "") -> str:
+    return f"sales-{first:%Y%m%d}-{last:%Y%m%d}{addition}.{extension}"
+
+
+def _between(lines: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+    return good(lines.filter(pl.col("sold_on").is_between(first, last)))
+
+
+def _spoilt(world: World, item: Delivery, faults: Mapping[str, int]) -> Delivery:
+    """The delivery with faults; which lines they hit depends on the seed and the file's name."""
+    generator = np.random.default_rng([world.seed, zlib.crc32(f"{item.customer_id}/{item.name}".encode())])
+    records, damage = spoil(item.records, faults, generator)
+    told = [_NOTES.get(name, name) for name in faults]
+    return Delivery(
+        item.customer_id, item.content, item.name, records, ", ".join(filter(None, told)), item.style, damage
+    )
+
+
+def _master_data(world: World, last_day: date) -> list[Delivery]:
+    """Everything that sales refer to, except the location that is held back."""
+    ahead = last_day + timedelta(days=PRICES_AHEAD_DAYS)
+    first = world.first_day
+    g, b = _GREENFIELD, _BROTZEIT
+    known = tuple(site for site in b.sites if site.id != _NEW_SITE)
+    return [
+        Delivery(g.customer_id, "locations", "locations.xml", location_records(world, g.sites, planned="VAN-3"),
+                 "a location whose first day is no date"),
+        Delivery(g.customer_id, "products", "products.xml", product_records(world, g, nameless=True),
+                 "a product without an id", FileStyle("elements")),
+        Delivery(g.customer_id, "events", "events.csv", event_records(g, first, last_day)),
+        Delivery(g.customer_id, "prices", "prices.csv.gz", price_records(world, g, None, ahead, negative=True),
+                 "a price below zero"),
+        Delivery(b.customer_id, "locations", "locations.csv", location_records(world, known), style=_GERMAN),
+        Delivery(b.customer_id, "products", "products.jsonl", product_records(world, b, nameless=False)),
+        Delivery(b.customer_id, "events", "events.jsonl", event_records(b, first, last_day)),
+        Delivery(b.customer_id, "prices", "prices.parquet", price_records(world, b, None, ahead)),
+    ]  # fmt: skip
+
+
+def _greenfield_sales(world: World, spans: list[tuple[date, date]], lines: pl.DataFrame) -> list[Delivery]:
+    """XML by period; one file ends half-way and comes again whole, one is no XML at all."""
+    items: list[Delivery] = []
+    for index, (first, last) in enumerate(spans):
+        place = len(spans) - index
+        extension = "xml.gz" if place > 5 else "xml"
+        style = FileStyle("elements" if place == 2 else "attributes")
+        whole = Delivery(
+            "greenfield",
+            "sales",
+            _sales_name(first, last, extension),
+            _between(lines, first, last),
+            style=style,
+        )
+        if place == 3:
+            items.append(Delivery(
+                whole.customer_id, "sales", _sales_name(first, last, extension, "-broken"), whole.records,
+                "the file ends half-way: rejected", damage=Damage("cut")))  # fmt: skip
+        if place == 2:
+            items.append(Delivery(
+                whole.customer_id, "sales", _sales_name(first, last, extension, "-failed"), whole.records.clear(),
+                "no XML at all: rejected", damage=Damage("other")))  # fmt: skip
+        items.append(
+            _spoilt(world, whole, _GREENFIELD_FAULTS[place]) if place in _GREENFIELD_FAULTS else whole
+        )
+    return items
+
+
+def _brotzeit_sales(
+    world: World, spans: list[tuple[date, date]], lines: pl.DataFrame, last_day: date
+) -> list[Delivery]:
+    """CSV as spreadsheets write it, and JSON Lines; one file comes twice, a till's last days are missing."""
+    known = lines.filter(pl.col("location_id") != _NEW_SITE)
+    late = (pl.col("location_id") == _LATE_SITE) & (pl.col("sold_on") > last_day - timedelta(days=4))
+    items: list[Delivery] = []
+    for index, (first, last) in enumerate(spans):
+        place = len(spans) - index
+        extension = "jsonl" if place in (1, 3) else "jsonl.zst" if place == 6 else "csv"
+        item = Delivery("brotzeit", "sales", _sales_name(first, last, extension),
+                        _between(known.filter(~late), first, last), style=_GERMAN)  # fmt: skip
+        items.append(_spoilt(world, item, _BROTZEIT_FAULTS[place]) if place in _BROTZEIT_FAULTS else item)
+        if place == 2:
+            sent = items[-1]
+            items.append(Delivery(
+                sent.customer_id, "sales", _sales_name(first, last, extension, "-copy"), sent.records,
+                "the same file once more", sent.style, sent.damage, repeats=sent.name))  # fmt: skip
+    items.append(Delivery(
+        "brotzeit", "sales", _sales_name(last_day - timedelta(days=3), last_day, "csv", "-nue-markt"),
+        good(known.filter(late)), "lines of a till that was offline: late", FileStyle(separator="\t")))  # fmt: skip
+    return items
+
+
+def _opening(world: World, lines: pl.DataFrame, last_day: date) -> list[Delivery]:
+    """A location that opened midway, and all its sales: accepted one after the other, ingested the other way round."""
+    site = next(site for site in _BROTZEIT.sites if site.id == _NEW_SITE)
+    first = world.day_at(site.opened or 0.0)
+    return [
+        Delivery("brotzeit", "locations", f"locations-{_NEW_SITE}.csv", location_records(world, (site,)),
+                 "held back: accepted before the sales that need it, read after them", _GERMAN, held="master"),
+        Delivery("brotzeit", "sales", _sales_name(first, last_day, "jsonl", f"-{_NEW_SITE}"),
+                 good(lines.filter(pl.col("location_id") == _NEW_SITE)),
+                 "sales of the new location: they wait, and none is refused", held="sales"),
+    ]  # fmt: skip
+
+
+def _second_thoughts(
+    world: World, items: list[Delivery], lines: dict[str, pl.DataFrame], last_day: date
+) -> list[Delivery]:
+    """Corrections of sales that stand, refused lines sent again as they should have been, and withdrawals."""
+    generator = np.random.default_rng([world.seed, zlib.crc32(b"second thoughts")])
+    standing = live_sales(items)
+    refused = (
+        pl.concat(
+            item.records.filter(pl.col("codes").str.contains("unknown_product|negative_quantity|unreadable_record"))
+            .select("sale_id")
+            for item in items if item.customer_id == "greenfield" and item.content == "sales" and not item.rejected)
+    )  # fmt: skip
+    mended = good(lines["greenfield"].join(refused, on="sale_id", how="semi"))
+    corrected = _changed(standing, lines, _GREENFIELD, 40, generator)
+    withdrawn = _picked(standing, _BROTZEIT, 30, generator)
+    voided = good(lines["brotzeit"].join(withdrawn.head(25), on="sale_id", how="semi")).with_columns(
+        pl.lit(None, dtype=pl.String).alias("product_id"), pl.lit(None, dtype=pl.String).alias("sold_at"),
+        pl.lit(None, dtype=pl.Float64).alias("quantity"), pl.lit(None, dtype=pl.Float64).alias("unit_price"),
+        pl.lit(value=True).alias("voided"))  # fmt: skip
+    raised = _raised(lines["brotzeit"].join(withdrawn.tail(5), on="sale_id", how="semi"))
+    return [
+        Delivery("greenfield", "sales", f"sales-correction-{last_day:%Y%m%d}.xml", pl.concat([corrected, mended]),
+                 "a correction: other quantities, and refused lines as they should have been"),
+        Delivery("brotzeit", "sales", f"sales-withdrawal-{last_day:%Y%m%d}.csv",
+                 pl.concat([voided, raised.with_columns(pl.lit(value=False).alias("voided"))]),
+                 "a withdrawal of 25 sales, and a correction of 5", _GERMAN),
+    ]  # fmt: skip
+
+
+def _picked(
+    standing: pl.DataFrame, retailer: Retailer, count: int, generator: np.random.Generator
+) -> pl.DataFrame:
+    """Ids of some standing sales of a retailer, chosen at random."""
+    ids = standing.filter(pl.col("customer_id") == retailer.customer_id).select("sale_id").sort("sale_id")
+    return ids[generator.choice(ids.height, size=count, replace=False)]
+
+
+def _changed(
+    standing: pl.DataFrame,
+    lines: dict[str, pl.DataFrame],
+    retailer: Retailer,
+    count: int,
+    generator: np.random.Generator,
+) -> pl.DataFrame:
+    picked = _picked(standing, retailer, count, generator)
+    return _raised(lines[retailer.customer_id].join(picked, on="sale_id", how="semi"))
+
+
+def _raised(lines: pl.DataFrame) -> pl.DataFrame:
+    """The lines with one more of what was sold."""
+    return good(lines.with_columns(pl.col("quantity") + 1))
+
+
+def _week(world: World, first_day: date) -> list[Delivery]:
+    """A week of both retailers: prices planned further ahead, sales with a few faults, a correction of last week's."""
+    last_day = first_day + timedelta(days=6)
+    before = first_day - timedelta(days=7)
+    planned = first_day - timedelta(days=1) + timedelta(days=PRICES_AHEAD_DAYS)
+    until = planned + timedelta(days=7)
+    g, b = _GREENFIELD, _BROTZEIT
+    sold = {r.customer_id: sale_lines(world, r, before, last_day) for r in RETAILERS}
+    faults = {"a product never delivered": 2, "less than nothing": 1, "unreadable": 1}
+    greenfield = Delivery(g.customer_id, "sales", _sales_name(first_day, last_day, "xml"),
+                          _between(sold["greenfield"], first_day, last_day))  # fmt: skip
+    earlier = sold["greenfield"].filter(
+        pl.col("sold_on").is_between(before, first_day - timedelta(days=1))
+        & pl.col("location_id").eq("WPG-1")
+    )
+    return [
+        Delivery(g.customer_id, "prices", f"prices-{planned:%Y%m%d}.csv", price_records(world, g, planned, until)),
+        Delivery(b.customer_id, "prices", f"prices-{planned:%Y%m%d}.jsonl", price_records(world, b, planned, until)),
+        _spoilt(world, greenfield, faults),
+        Delivery(b.customer_id, "sales", _sales_name(first_day, last_day, "jsonl"),
+                 _between(sold["brotzeit"], first_day, last_day)),
+        Delivery(g.customer_id, "sales", f"sales-correction-{last_day:%Y%m%d}.xml", _raised(earlier.head(10)),
+                 "a correction of last week's sales"),
+    ]  # fmt: skip
