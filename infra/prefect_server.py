@@ -6,6 +6,7 @@ are data, and Prefect reads its own settings from the environment of the process
 """
 
 import http.client
+import os
 import subprocess
 import sys
 import time
@@ -27,14 +28,10 @@ def prefect_folder(settings: Settings) -> Path:
 def prefect_server_command(settings: Settings) -> list[str]:
     """The command that runs the server in the foreground; SIGTERM ends it in order.
 
-    It stands alone: it makes the server's folder and sets the server's environment by itself.
+    It needs the environment of `prefect_server_environment`, and the folder of `prefect_folder` to be there.
     """
-    variables = [f"{name}={value}" for name, value in prefect_server_environment(settings).items()]
     server = [sys.executable, "-m", "prefect", "server", "start", "--analytics-off", "--log-level", "WARNING"]
-    address = ["--host", "127.0.0.1", "--port", str(settings.ports.prefect)]
-    # SQLite makes a file, not the folder it lies in. With `exec` the process that is started is the server.
-    make_folder = ["sh", "-c", 'mkdir -p "$0" && exec env "$@"', str(prefect_folder(settings))]
-    return [*make_folder, *variables, *server, *address]
+    return [*server, "--host", "127.0.0.1", "--port", str(settings.ports.prefect)]
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
@@ -72,8 +69,14 @@ def prefect_server_environment(settings: Settings) -> dict[str, str]:
 
 def start_prefect_server(settings: Settings, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the server as a child process that logs to `output`; the caller stops it with `terminate()`."""
+    # SQLite makes its file, not the folder that it lies in.
+    prefect_folder(settings).mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
-        prefect_server_command(settings), stdout=output, stderr=output, start_new_session=True
+        prefect_server_command(settings),
+        env={**os.environ, **prefect_server_environment(settings)},
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
     )
 
 
