@@ -29,7 +29,7 @@ Cursor = Annotated[
     str | None,
     Query(
         max_length=CURSOR_CHARS_MAX,
-        description="Where to go on: next_cursor of the page before. The header Link holds the whole address.",
+        description="Where to go on: next_cursor of the page before. The header Link has the whole address.",
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=ROWS_MAX, description="Most rows in one page.")]
@@ -51,7 +51,7 @@ FileName = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[^\x00-\x1f\x7f/\\]+$",
-        description="Name of the file; its start tells the content, its ending the format, unless they are given.",
+        description="Name of the file: its start tells the content, its ending the format.",
         examples=["sales-2026-11-01.csv.gz"],
     ),
 ]

@@ -1,0 +1,162 @@
+"""Deliveries over HTTP: send a file, ask what became of it, read what was refused.
+
+Guarantee: an answer of 200 or 202 means that the file is stored and stands in the log of deliveries. The same
+bytes sent again are answered with the first id, so sending again after a broken connection is always safe.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated, BinaryIO, cast
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import polars as pl
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from serving import cursors
+from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ProblemAnswer, ReceiptAnswer
+from serving.negotiation import Format, choose
+from serving.parameters import (
+    Ask,
+    Cursor,
+    Customer,
+    DeliveryId,
+    DeliveryStates,
+    FileContent,
+    FileName,
+    Limit,
+)
+from serving.ports import Delivery, Receipt
+from serving.problems import FOREIGN_ORIGIN, UNKNOWN_DELIVERY, Problem
+from serving.service import Parts, Service
+from serving.tables import Page, page_response
+from serving.uploads import RequestBody, UploadError, buffered, too_large
+
+router = APIRouter(tags=["Deliveries"])
+
+ERROR_COLUMNS = (
+    "position",
+    "codes",
+    "messages",
+    "sale_id",
+    "location_id",
+    "product_id",
+    "content",
+    "judged_at",
+)
+ERROR_FORMATS = (Format.JSON, Format.CSV)
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a delivery that a page of another site makes a browser send.
+
+    Raises:
+        Problem: 403.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(FOREIGN_ORIGIN, f"The request comes from {origin[:200]}.")
+
+
+def check_length(request: Request, bytes_max: int) -> None:
+    """Refuse a body that says itself that it is too large, before any of it is read.
+
+    Raises:
+        Problem: 413.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > bytes_max:
+        raise too_large(bytes_max)
+
+
+@router.post(
+    "/v1/deliveries",
+    status_code=202,
+    response_model=ReceiptAnswer,
+    responses={
+        200: {"model": ReceiptAnswer, "description": "The same bytes were accepted before; this is their id."},
+        202: {"description": "Stored and queued; ask for the delivery to learn what became of it."},
+        413: {"model": ProblemAnswer},
+        422: {"model": ProblemAnswer},
+        503: {"model": ProblemAnswer},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The file as it is: XML, CSV, JSON Lines or Parquet, plain or packed with gzip or zstd.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def deliver(
+    request: Request, parts: Parts, customer_id: Customer, name: FileName, content: FileContent = None
+) -> Response:
+    """Deliver a file of sales, locations, products, prices or events."""
+    check_origin(request)
+    bytes_max = parts.settings.ingest.file_bytes_max
+    check_length(request, bytes_max)
+    pieces = cast("AsyncIterator[bytes]", request.stream())
+    with parts.uploads as slot, buffered(RequestBody(pieces, bytes_max)) as body:
+        # A BufferedReader has the methods of BinaryIO but is not declared as one.
+        stream = cast("BinaryIO", body)
+        try:
+            receipt = await anyio.to_thread.run_sync(
+                parts.desk.accept, customer_id, content, name, stream, limiter=slot.limiter
+            )
+        except UploadError as error:
+            raise error.problem from error
+    return receipt_response(receipt)
+
+
+def receipt_response(receipt: Receipt) -> Response:
+    """The answer to an accepted file."""
+    return JSONResponse(
+        asdict(receipt),
+        200 if receipt.repeated else 202,
+        {"Location": f"/v1/deliveries/{receipt.delivery_id}"},
+    )
+
+
+def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
+    """A delivery as the answers show it."""
+    return DeliveryAnswer.model_validate(asdict(delivery))
+
+
+@router.get("/v1/deliveries", response_model=DeliveriesAnswer)
+def list_deliveries(
+    parts: Parts,
+    customer_id: Customer,
+    state: DeliveryStates = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="Most deliveries in one page.")] = 50,
+) -> DeliveriesAnswer:
+    """List a customer's deliveries, newest first."""
+    query = ("deliveries", customer_id, state)
+    before = None if cursor is None else cursors.decode_number(cursor, query)[1]
+    found = parts.deliveries.page(customer_id, state, before, limit + 1)
+    shown = list(found[:limit])
+    following = cursors.encode(query, "", shown[-1].delivery_id) if len(found) > limit else None
+    return DeliveriesAnswer(
+        customer_id=customer_id, deliveries=[delivery_answer(one) for one in shown], next_cursor=following
+    )
+
+
+def known_delivery(parts: Service, delivery_id: int) -> Delivery:
+    """A delivery that exists.
+
+    Raises:
+        Problem: 404.
+    """
+    delivery = parts.deliveries.get(delivery_id)
+    if delivery is None:
+        raise Problem(UNKNOWN_DELIVERY, f"No delivery has the id {delivery_id}.")
+    return delivery
+
+
+@router.get(
+    "/v1/deliveries/{delivery_id}", response_model=DeliveryAnswer, responses={404: {"model": ProblemAnswer}}
+)
+def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
+    """Show what became of a delivery."""
+    return delivery_answer(known_delivery(parts, delivery_id))

@@ -1,0 +1,158 @@
+"""One published run of one customer in memory, indexed by location and product.
+
+Guarantee: a run never changes, so a position in it means the same on every page. Finding a series costs two
+binary searches, not a scan; no day of another series is touched.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
+KEYS = ("location_id", "product_id", "date")
+COLUMNS = (*KEYS, "mean", *QUANTILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which forecasts are asked for; None leaves a dimension open. Both days are inclusive."""
+
+    location_id: str | None = None
+    product_id: str | None = None
+    start: date | None = None
+    end: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where forecasts come from: what every answer says beside them."""
+
+    customer_id: str
+    run_id: str
+    model: str
+    made_on: date
+    manifest: int
+
+    def fields(self) -> dict[str, object]:
+        """The fields as an answer shows them."""
+        return {
+            "customer_id": self.customer_id,
+            "run_id": self.run_id,
+            "model": self.model,
+            "made_on": self.made_on,
+            "manifest": self.manifest,
+        }
+
+
+@dataclass(frozen=True)
+class ForecastRun:
+    """A run's forecasts and their index; made by `index_run`.
+
+    Attributes:
+        origin: Where the forecasts come from.
+        rows: `COLUMNS`, sorted by location, product and date.
+        locations: By location the first of its rows and the one after its last.
+        products: Ids of the products, sorted; shape `(n_products,)`.
+        codes: Each row's place in `products`; shape `(n_rows,)`.
+        days: Each row's date as days since 1970; shape `(n_rows,)`.
+    """
+
+    origin: Origin
+    rows: pl.DataFrame
+    locations: Mapping[str, tuple[int, int]]
+    products: Mapping[str, int]
+    codes: npt.NDArray[np.int32]
+    days: npt.NDArray[np.int32]
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Memory held, bytes, without the small index of ids."""
+        return int(self.rows.estimated_size()) + self.codes.nbytes + self.days.nbytes
+
+    def page(self, wanted: Selection, position: int, limit: int) -> tuple[pl.DataFrame, int | None]:
+        """One page of the rows that are wanted, in the run's order.
+
+        Args:
+            wanted: Which rows.
+            position: First row of the run to be considered; 0 on the first page.
+            limit: Most rows in the page.
+
+        Returns:
+            The page, and the position at which the next one begins; None if there is none.
+        """
+        first, stop = self._bounds(wanted)
+        first = max(first, position)
+        if first >= stop:
+            return self.rows.clear(), None
+        places = self._places(wanted, first, stop)
+        if places is None:
+            following = first + limit
+            return self.rows.slice(first, min(limit, stop - first)), following if following < stop else None
+        taken = places[: limit + 1]
+        following_place = int(taken[limit]) if len(taken) > limit else None
+        return self.rows[taken[:limit]], following_place
+
+    def _bounds(self, wanted: Selection) -> tuple[int, int]:
+        """The narrowest contiguous stretch of rows that holds all that is wanted."""
+        if wanted.location_id is None:
+            return 0, len(self.codes)
+        first, stop = self.locations.get(wanted.location_id, (0, 0))
+        if wanted.product_id is None:
+            return first, stop
+        code = self.products.get(wanted.product_id)
+        if code is None:
+            return 0, 0
+        # Within a location the rows are sorted by product, then by date: two searches for each key.
+        codes = self.codes[first:stop]
+        left, right = np.searchsorted(codes, [code, code + 1], side="left")
+        first, stop = first + int(left), first + int(right)
+        days = self.days[first:stop]
+        low = 0 if wanted.start is None else int(np.searchsorted(days, _day(wanted.start), side="left"))
+        high = len(days) if wanted.end is None else int(np.searchsorted(days, _day(wanted.end), side="right"))
+        return first + low, first + max(low, high)
+
+    def _places(self, wanted: Selection, first: int, stop: int) -> npt.NDArray[np.int64] | None:
+        """The wanted rows between `first` and `stop`; None means all of them."""
+        if wanted.location_id is not None and wanted.product_id is not None:
+            return None
+        masks = []
+        if wanted.product_id is not None:
+            masks.append(self.codes[first:stop] == self.products.get(wanted.product_id, -1))
+        if wanted.start is not None:
+            masks.append(self.days[first:stop] >= _day(wanted.start))
+        if wanted.end is not None:
+            masks.append(self.days[first:stop] <= _day(wanted.end))
+        if not masks:
+            return None
+        return np.flatnonzero(np.logical_and.reduce(masks)) + first
+
+
+def _day(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
+
+
+def index_run(origin: Origin, frame: pl.DataFrame) -> ForecastRun:
+    """Sort a run's forecasts and index them.
+
+    Args:
+        origin: Where they come from.
+        frame: At least the columns `COLUMNS`, in any order of rows.
+    """
+    rows = frame.select(COLUMNS).sort(KEYS).rechunk()
+    ids = rows["product_id"].unique().sort()
+    products = {product_id: code for code, product_id in enumerate(ids.to_list())}
+    codes = rows["product_id"].replace_strict(ids, pl.Series(range(len(ids)), dtype=pl.Int32), return_dtype=pl.Int32)
+    # The rows are sorted by location, so the lengths of its groups, in order, are the bounds of its stretches.
+    sizes = rows.group_by("location_id", maintain_order=True).len()
+    stops = sizes["len"].cum_sum().to_list()
+    starts = [0, *stops[:-1]]
+    locations = {
+        name: (start, stop) for name, start, stop in zip(sizes["location_id"].to_list(), starts, stops, strict=True)
+    }
+    days = rows["date"].to_physical().cast(pl.Int32).to_numpy()
+    return ForecastRun(origin, rows, locations, products, codes.to_numpy(), days)

@@ -1,0 +1,38 @@
+"""What the routes share: the parts that one running service holds."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from infra.settings import Settings
+from lake.read import Lake
+from serving.forecast_store import ForecastStore
+from serving.history import History
+from serving.ports import Deliveries, Desk, MasterState, StreamHealth
+from serving.uploads import UploadSlots
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one running service."""
+
+    settings: Settings
+    lake: Lake
+    forecasts: ForecastStore
+    history: History
+    desk: Desk
+    deliveries: Deliveries
+    master: MasterState
+    health: StreamHealth
+    uploads: UploadSlots
+
+
+def of_request(request: Request) -> Service:
+    """The service that a request came to."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+Parts = Annotated[Service, Depends(of_request)]
