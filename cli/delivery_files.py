@@ -1,11 +1,11 @@
 """Columns to delivery files: XML, CSV, JSON Lines or Parquet, plain or compressed, as customers send them.
 
-Guarantee: what is written here is what ingest reads: the field names of the record, times in ISO 8601 with their
-offset, text escaped as each format asks. A file appears under its name only when it is whole, and the same frame
-always gives the same bytes, so that a file written twice is recognised as the same delivery.
+Guarantee: what is written here is what ingest reads: the field names of the record, times in ISO 8601 with
+their offset, text escaped as each format asks. A file appears under its name only when it is whole, and the
+same frame always gives the same bytes, so that a file written twice is recognised as the same delivery.
 """
 
-import os
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,10 @@ import polars as pl
 import pyarrow as pa
 
 from infra.errors import SettingError
+from stream_jobs.ingest.contents import CONTENTS
 
 Format = Literal["xml", "csv", "jsonl", "parquet"]
 Compression = Literal["gzip", "zstd"]
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    "sales": ("sale_id", "location_id", "product_id", "sold_at", "quantity", "unit_price", "voided"),
-    "locations": ("location_id", "name", "region", "kind", "time_zone", "currency", "opened_on", "closed_on"),
-    "products": ("product_id", "name", "department", "category", "unit", "introduced_on", "ended_on"),
-    "prices": ("location_id", "product_id", "valid_from", "unit_price", "promotion"),
-    "events": ("event_id", "date", "name", "type", "region"),
-}
-"""The fields that a customer may deliver, by content; a file may leave some out."""
 
 _FORMATS: dict[str, Format] = {
     ".xml": "xml",
@@ -98,12 +90,13 @@ def file_chunks(
     Args:
         content: sales, locations, products, prices or events.
         format_: Format of the file.
-        frame: One row a record, any of the content's fields as columns. A null is a field that is not there. Times
-            carry a time zone, which gives their offset, or are ISO 8601 text already.
+        frame: One row a record, any of the content's fields as columns. A null is a field that is not there.
+            Times carry a time zone, which gives their offset, or are ISO 8601 text already.
         style: Liberties of the format; by default attributes, commas and no mark.
 
     Raises:
-        SettingError: The content is unknown, or a column is no field of it, or a value cannot stand in the format.
+        SettingError: The content is unknown, or a column is no field of it, or a value cannot stand in the
+            format.
     """
     _check_columns(content, frame)
     style = style or FileStyle()
@@ -118,7 +111,7 @@ def file_chunks(
     for rows in frame.iter_slices(_ROWS_AT_ONCE):
         text = _as_text(rows)
         if format_ == "xml":
-            yield _xml_records(content[:-1], text, style)
+            yield _xml_records(CONTENTS[content].element, text, style)
         elif format_ == "csv":
             yield text.write_csv(include_header=False, separator=style.separator).encode()
         else:
@@ -141,13 +134,14 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> int:
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with pa.OSFile(str(unfinished), "wb") as file:
-            # Arrow's compressors put neither name nor time into the file: the same bytes give the same digest.
+            # Arrow's compressors put neither name nor time into the file: the same bytes give the same
+            # digest.
             sink = pa.CompressedOutputStream(file, kind.compression) if kind.compression else file
             with sink:
                 for chunk in chunks:
                     sink.write(chunk)
         size = unfinished.stat().st_size
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
     return size
@@ -172,14 +166,13 @@ def write_delivery(path: Path, content: str, frame: pl.DataFrame, style: FileSty
 
 
 def _check_columns(content: str, frame: pl.DataFrame) -> None:
-    if content not in FIELDS:
-        raise SettingError(f"content: expected one of {', '.join(FIELDS)}, found {content!r}")
-    unknown = [name for name in frame.columns if name not in FIELDS[content]]
+    if content not in CONTENTS:
+        raise SettingError(f"content: expected one of {', '.join(CONTENTS)}, found {content!r}")
+    known = CONTENTS[content].field_names
+    unknown = [name for name in frame.columns if name not in known]
     if unknown or not frame.columns:
         found = ", ".join(unknown) or "no column"
-        raise SettingError(
-            f"columns of {content}: expected some of {', '.join(FIELDS[content])}, found {found}"
-        )
+        raise SettingError(f"columns of {content}: expected some of {', '.join(known)}, found {found}")
     naive = [
         n for n, kind in frame.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone is None
     ]
@@ -229,6 +222,6 @@ def _json_lines(frame: pl.DataFrame) -> bytes:
 
 
 def _parquet(frame: pl.DataFrame) -> Iterator[bytes]:
-    buffer = pa.BufferOutputStream()
+    buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd")
-    yield buffer.getvalue().to_pybytes()
+    yield buffer.getvalue()

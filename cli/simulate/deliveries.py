@@ -1,6 +1,7 @@
 """A delivery as a value: the file a customer sends, and what must become of it.
 
-Guarantee: what is expected is computed here from the records alone, by none of the code that it is compared with.
+Guarantee: what is expected is computed here from the records alone, by none of the code that it is compared
+    with.
 """
 
 from collections import Counter
@@ -12,8 +13,9 @@ from typing import Literal
 
 import polars as pl
 
-from cli.delivery_files import FIELDS, FileStyle, Format, file_chunks, file_kind, write_chunks
+from cli.delivery_files import FileStyle, Format, file_chunks, file_kind, write_chunks
 from cli.simulate.faults import Damage, damage_text
+from stream_jobs.ingest.contents import CONTENTS
 
 _LIVE_COLUMNS = ("customer_id", "sale_id", "location_id", "product_id", "sold_on", "quantity", "unit_price")
 
@@ -47,8 +49,8 @@ class Delivery:
         customer_id: Who delivers.
         content: sales, locations, products, prices or events.
         name: Name of the file; begins with the content, ends with the extension of its format.
-        records: The content's fields, `codes` (expected codes joined by commas, empty for a good record) and for
-            sales `sold_on` (local day). One row a record, in the file's order.
+        records: The content's fields, `codes` (expected codes joined by commas, empty for a good record) and
+            for sales `sold_on` (local day). One row a record, in the file's order.
         note: What is special, for people; empty when nothing is.
         style: Liberties of the format.
         damage: What was done to the text of the file.
@@ -73,7 +75,9 @@ class Delivery:
     @property
     def frame(self) -> pl.DataFrame:
         """The records as they are delivered: the content's fields only."""
-        return self.records.select(name for name in FIELDS[self.content] if name in self.records.columns)
+        return self.records.select(
+            name for name in CONTENTS[self.content].field_names if name in self.records.columns
+        )
 
     @property
     def format(self) -> Format:
@@ -118,8 +122,9 @@ class Deliveries:
         items: The deliveries, in the order to deliver them.
         first_day: First day of the simulated history, which `plan_week` asks for.
         last_day: Last day with sales in them.
-        live: The sales that the lake holds after all of them (and after the earlier plan, for a week): customer_id,
-            sale_id, location_id, product_id, sold_on, quantity, unit_price; one row a sale, in no order.
+        live: The sales that the lake holds after all of them (and after the earlier plan, for a week):
+            customer_id, sale_id, location_id, product_id, sold_on, quantity, unit_price; one row a sale, in
+            no order.
     """
 
     items: tuple[Delivery, ...]
@@ -165,10 +170,20 @@ def live_sales(items: Sequence[Delivery]) -> pl.DataFrame:
     lines = [
         item.records.filter(pl.col("codes") == "").select(
             pl.lit(item.customer_id).alias("customer_id"),
-            "sale_id", "location_id", "product_id", "sold_on", "quantity", "unit_price",
-            (pl.col("voided").fill_null(value=False) if "voided" in item.records.columns else pl.lit(value=False))
-            .alias("voided"))
-        for item in items if item.content == "sales" and not item.rejected
-    ]  # fmt: skip
+            "sale_id",
+            "location_id",
+            "product_id",
+            "sold_on",
+            "quantity",
+            "unit_price",
+            (
+                pl.col("voided").fill_null(value=False)
+                if "voided" in item.records.columns
+                else pl.lit(value=False)
+            ).alias("voided"),
+        )
+        for item in items
+        if item.content == "sales" and not item.rejected
+    ]
     last = pl.concat(lines).unique(["customer_id", "sale_id"], keep="last", maintain_order=True)
     return last.filter(~pl.col("voided")).select(_LIVE_COLUMNS)

@@ -1,8 +1,9 @@
 """What customers want: prices, promotions and units sold of every location × product × day.
 
-Guarantee: a day is decided by the seed and by the days before it, never by how far the simulation goes on: asking
-for a later last day gives the same history and the new days. Every random draw has the day as its outermost axis
-and a generator of its own, so that the first days of a longer draw are the draw of a shorter one.
+Guarantee: a day is decided by the seed and by the days before it, never by how far the simulation goes on:
+asking for a later last day gives the same history and the new days. Every random draw has the day as its
+outermost axis and a generator of its own, so that the first days of a longer draw are the draw of a shorter
+one.
 
 Arrays have the shape (n_days, n_sites, n_products) or broadcast to it.
 """
@@ -24,9 +25,13 @@ Flags = NDArray[np.bool_]
 _PRICE_STEP_DAYS = 91
 _FESTIVE = {
     # Event's slug: the product or department it moves, how strongly, and how many days before it begins.
-    "halloween": ("Halloween mix", 9.0, 10), "thanksgiving": ("vegetables", 1.5, 3), "canada-day": ("drinks", 1.6, 2),
-    "shrove-tuesday": ("Krapfen", 6.0, 5), "mothers-day": ("cakes", 2.6, 1), "christmas": ("Weihnachtsstollen", 6.0, 24),
-}  # fmt: skip
+    "halloween": ("Halloween mix", 9.0, 10),
+    "thanksgiving": ("vegetables", 1.5, 3),
+    "canada-day": ("drinks", 1.6, 2),
+    "shrove-tuesday": ("Krapfen", 6.0, 5),
+    "mothers-day": ("cakes", 2.6, 1),
+    "christmas": ("Weihnachtsstollen", 6.0, 24),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,13 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices by day: `unit` (n_days, n_sites, n_products) in the site's currency; `promotion` (n_days, 1, n_products)."""
+    """Prices by day, in each location's currency.
+
+    Attributes:
+        unit: The price asked, (n_days, n_sites, n_products).
+        promotion: Whether it is a promotion, (n_days, 1, n_products).
+        regular: The price without promotion, (n_days, n_sites, n_products).
+    """
 
     unit: Floats
     promotion: Flags
@@ -66,7 +77,7 @@ class Prices:
 
 
 def prices_of(world: World, retailer: Retailer, n_days: int) -> Prices:
-    """Prices of the first days: a regular price that moves each quarter of a year, and promotions by the week."""
+    """Prices of the first days: regular ones that move each quarter of a year, and promotions by the week."""
     n_products = len(retailer.products)
     day = np.arange(n_days)
     steps = world.generator(retailer, "regular price").normal(
@@ -86,7 +97,7 @@ def prices_of(world: World, retailer: Retailer, n_days: int) -> Prices:
 
 
 def on_sale(world: World, retailer: Retailer, n_days: int) -> Flags:
-    """Where and when a product can be bought at all: the location open, the product introduced and not ended."""
+    """Where and when a product can be bought: the location open, the product introduced and not ended."""
     day = np.arange(n_days)
 
     def between(start: float | None, end: float | None) -> Flags:
@@ -100,7 +111,7 @@ def on_sale(world: World, retailer: Retailer, n_days: int) -> Flags:
 
 
 def units_sold(world: World, retailer: Retailer, last_day: date) -> tuple[NDArray[np.int64], Prices]:
-    """Units sold on each day up to `last_day`; of products sold by weight a unit is a quarter of a kilogram."""
+    """Units sold on each day up to `last_day`; of products by weight a unit is a quarter of a kilogram."""
     n_days = world.days_to(last_day)
     prices = prices_of(world, retailer, n_days)
     mean = _mean_demand(world, retailer, n_days, prices) * on_sale(world, retailer, n_days)
@@ -122,7 +133,8 @@ def _mean_demand(world: World, retailer: Retailer, n_days: int, prices: Prices) 
         [p.demand * (4 if kind.by_weight else 1) for p, kind in zip(retailer.products, kinds, strict=True)]
     )
     season = 1 + np.array([kind.season for kind in kinds]) * np.cos(
-        2 * np.pi * (day_of_year[:, None] - np.array([kind.peak_day for kind in kinds])) / 365.25)  # fmt: skip
+        2 * np.pi * (day_of_year[:, None] - np.array([kind.peak_day for kind in kinds])) / 365.25
+    )
     trend = np.exp(retailer.trend * day / 365.25)
     elasticity = np.array([kind.elasticity for kind in kinds])
     response = (prices.unit / prices.regular) ** -elasticity * np.where(prices.promotion, 1.25, 1.0)
@@ -133,7 +145,8 @@ def _mean_demand(world: World, retailer: Retailer, n_days: int, prices: Prices) 
     mean = (
         (size * liking * base)[None] * season[:, None, :] * trend[:, None, None] * response * profile * moods
     )
-    return mean * _event_factors(world, retailer, n_days)
+    factors = _event_factors(world, retailer, n_days)
+    return np.asarray(mean * factors, dtype=np.float64)
 
 
 def _weekdays(site: Site, departments: list[str]) -> Floats:
@@ -144,7 +157,7 @@ def _weekdays(site: Site, departments: list[str]) -> Floats:
 
 
 def _moods(generator: np.random.Generator, day: NDArray[np.int64], n_sites: int) -> Floats:
-    """Slow ups and downs of each location, (n_days, n_sites): waves, because they need no memory of earlier days."""
+    """Slow ups and downs of each location, (n_days, n_sites): waves need no memory of earlier days."""
     phases = generator.random((3, n_sites)) * 2 * np.pi
     waves = [
         height * np.sin(2 * np.pi * day[:, None] / period + phases[wave])
@@ -208,10 +221,12 @@ def price_changes(world: World, retailer: Retailer, last_day: date) -> pl.DataFr
     changed[1:] = ~same | (promotion[1:] != promotion[:-1])
     day, site, product = np.nonzero(changed)
     first = np.datetime64(world.first_day, "D")
-    return pl.DataFrame({
-        "location_id": np.array([s.id for s in retailer.sites])[site],
-        "product_id": np.array([p.id for p in retailer.products])[product],
-        "valid_from": first + day,
-        "unit_price": unit[day, site, product],
-        "promotion": promotion[day, site, product],
-    }).with_columns(pl.col("unit_price").fill_nan(None))  # fmt: skip
+    return pl.DataFrame(
+        {
+            "location_id": np.array([s.id for s in retailer.sites])[site],
+            "product_id": np.array([p.id for p in retailer.products])[product],
+            "valid_from": first + day,
+            "unit_price": unit[day, site, product],
+            "promotion": promotion[day, site, product],
+        }
+    ).with_columns(pl.col("unit_price").fill_nan(None))

@@ -1,7 +1,7 @@
 """The faults of real life, put into good records and good files on purpose, and counted.
 
-Guarantee: a fault changes only what it names, and each changed record carries the codes that validation must give
-it, in the order of validation's rules. `codes` is empty text where the record is good.
+Guarantee: a fault changes only what it names, and each changed record carries the codes that validation must
+give it, in the order of validation's rules. `codes` is empty text where the record is good.
 """
 
 from collections.abc import Mapping
@@ -41,13 +41,16 @@ FAULTS: dict[str, Fault] = {
     "a clock far ahead": Fault(("sold_in_future",), {"sold_at": "2099-01-15T10:00:00+00:00"}),
     "a clock set back": Fault(("sold_before_opening",), {"sold_at": "1999-12-31T12:00:00+00:00"}),
     "a location closed by then": Fault(("sold_after_closing",), {"location_id": "OTT-1"}),
-    "negative and underpriced": Fault(("negative_quantity", "bad_price"), {"quantity": -1.0, "unit_price": -4.0}),
+    "negative and underpriced": Fault(
+        ("negative_quantity", "bad_price"), {"quantity": -1.0, "unit_price": -4.0}
+    ),
     "unknown and ahead of time": Fault(
         ("unknown_product", "sold_in_future"),
-        {"product_id": "SAMPLE-1", "sold_at": "2099-02-01T09:30:00+00:00"}),
+        {"product_id": "SAMPLE-1", "sold_at": "2099-02-01T09:30:00+00:00"},
+    ),
     "unreadable": Fault(("unreadable_record",), {}),
     "twice in the file": Fault(("duplicate_sale_id",), {}),
-}  # fmt: skip
+}
 """By name. `unreadable` is done to the file's text (see `Damage`); `twice in the file` adds a line."""
 
 
@@ -56,8 +59,8 @@ class Damage:
     """What happens to a file's text after it was written well.
 
     Attributes:
-        kind: `records` makes single records unreadable, `cut` ends the file half-way, `other` is a file that is
-            something else altogether.
+        kind: `records` makes single records unreadable, `cut` ends the file half-way, `other` is a file that
+            is something else altogether.
         rows: The records made unreadable, counted from 0.
     """
 

@@ -10,8 +10,12 @@ from datetime import date, timedelta
 import polars as pl
 
 EVENT_SCHEMA = {
-    "event_id": pl.String, "date": pl.Date, "name": pl.String, "type": pl.String, "region": pl.String,
-}  # fmt: skip
+    "event_id": pl.String,
+    "date": pl.Date,
+    "name": pl.String,
+    "type": pl.String,
+    "region": pl.String,
+}
 
 
 def easter(year: int) -> date:

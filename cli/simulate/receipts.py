@@ -1,6 +1,7 @@
 """Units of a day become sale lines: one to three receipts each, at times in the opening hours.
 
-Guarantee: sale ids are unique and say what they are of; a line's id, time and quantity depend on its day only.
+Guarantee: sale ids are unique and say what they are of; a line's id, time and quantity depend on its day
+    only.
 """
 
 from datetime import date
@@ -18,8 +19,8 @@ def sale_lines(world: World, retailer: Retailer, first_day: date, last_day: date
     """Sale lines of the days from `first_day` to `last_day`, in the order of their times.
 
     Returns:
-        Columns sale_id, location_id, product_id, sold_on (local day), sold_at (ISO 8601 with the local offset),
-        quantity (pieces or kilograms) and unit_price (the location's currency).
+        Columns sale_id, location_id, product_id, sold_on (local day), sold_at (ISO 8601 with the local
+        offset), quantity (pieces or kilograms) and unit_price (the location's currency).
     """
     units, prices = units_sold(world, retailer, last_day)
     draws = world.generator(retailer, "receipts").random((*units.shape, 2 * LINES_MAX))
@@ -37,21 +38,27 @@ def sale_lines(world: World, retailer: Retailer, first_day: date, last_day: date
     # The mean of two even draws gathers the receipts around the middle of the day.
     moment = (draw[cell, line] + draw[cell, LINES_MAX + line]) / 2
     second = ((retailer.opens_at + moment * retailer.open_hours) * 3600).astype(np.int64)
-    frame = pl.DataFrame({
-        "location_id": np.array([s.id for s in retailer.sites])[site[cell]],
-        "product_id": np.array([p.id for p in retailer.products])[product[cell]],
-        "sold_on": np.datetime64(world.first_day, "D") + day[cell],
-        "second": second,
-        "line": line,
-        "quantity": share * kilograms[product[cell]],
-        "unit_price": prices.unit[day, site, product][cell],
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "location_id": np.array([s.id for s in retailer.sites])[site[cell]],
+            "product_id": np.array([p.id for p in retailer.products])[product[cell]],
+            "sold_on": np.datetime64(world.first_day, "D") + day[cell],
+            "second": second,
+            "line": line,
+            "quantity": share * kilograms[product[cell]],
+            "unit_price": prices.unit[day, site, product][cell],
+        }
+    )
     frame = frame.with_columns(
-        pl.concat_str(["location_id", pl.col("sold_on").dt.to_string("%Y%m%d"), "product_id", pl.col("line") + 1],
-                      separator="-").alias("sale_id"),
-        local_time(retailer).alias("sold_at"))  # fmt: skip
+        pl.concat_str(
+            ["location_id", pl.col("sold_on").dt.to_string("%Y%m%d"), "product_id", pl.col("line") + 1],
+            separator="-",
+        ).alias("sale_id"),
+        local_time(retailer).alias("sold_at"),
+    )
     return frame.sort("sold_on", "second", "sale_id").select(
-        "sale_id", "location_id", "product_id", "sold_on", "sold_at", "quantity", "unit_price")  # fmt: skip
+        "sale_id", "location_id", "product_id", "sold_on", "sold_at", "quantity", "unit_price"
+    )
 
 
 def local_time(retailer: Retailer) -> pl.Expr:

@@ -1,7 +1,7 @@
 """The two made-up retailers: what they sell, where, and how their customers behave.
 
-Guarantee: plain data. All that moves with time stands in `cli.simulate.demand`; places in time are shares of the
-history, so that a short simulated history still has its opening, its closing and its new products.
+Guarantee: plain data. All that moves with time stands in `cli.simulate.demand`; places in time are shares of
+the history, so that a short simulated history still has its opening, its closing and its new products.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A location. `opened` and `closed` are shares of the history; `rest_days` are weekdays without business."""
+    """A location; `opened` and `closed` are shares of the history, `rest_days` weekdays without business."""
 
     id: str
     name: str
@@ -103,9 +103,17 @@ def _products(prefix: str, department: str, rows: str, first: int) -> list[Produ
     for number, line in enumerate(rows.strip().splitlines(), start=first):
         name, price, demand, life = (part.strip() for part in line.split("|"))
         introduced, _, ended = life.partition("-")
-        products.append(Product(
-            f"{prefix}{number:03d}", name, department, float(price), float(demand),
-            float(introduced) if introduced else None, float(ended) if ended else None))  # fmt: skip
+        products.append(
+            Product(
+                f"{prefix}{number:03d}",
+                name,
+                department,
+                float(price),
+                float(demand),
+                float(introduced) if introduced else None,
+                float(ended) if ended else None,
+            )
+        )
     return products
 
 

@@ -1,7 +1,7 @@
 """What the two retailers deliver, in which order, and what goes wrong on the way.
 
-Guarantee: the same arguments give the same files, byte for byte, and a week planned later continues the same history.
-All faults are put in on purpose; `Delivery.expected` counts them.
+Guarantee: the same arguments give the same files, byte for byte, and a week planned later continues the same
+history. All faults are put in on purpose; `Delivery.expected` counts them.
 """
 
 import zlib
@@ -32,20 +32,32 @@ _GERMAN = FileStyle(separator=";", byte_order_mark=True)
 
 _GREENFIELD_FAULTS: dict[int, dict[str, int]] = {
     # By the period's place from the end.
-    4: {"no location": 3, "no product": 2, "no quantity": 4, "no time": 2, "a product never delivered": 12,
-        "less than nothing": 7, "a negative price": 5, "unreadable": 2},
+    4: {
+        "no location": 3,
+        "no product": 2,
+        "no quantity": 4,
+        "no time": 2,
+        "a product never delivered": 12,
+        "less than nothing": 7,
+        "a negative price": 5,
+        "unreadable": 2,
+    },
     2: {"a clock far ahead": 6, "a clock set back": 5, "twice in the file": 4},
     1: {"a location closed by then": 8, "negative and underpriced": 3, "unknown and ahead of time": 2},
-}  # fmt: skip
+}
 _BROTZEIT_FAULTS: dict[int, dict[str, int]] = {
     4: {"unreadable": 3, "twice in the file": 2},
     3: {"unreadable": 2, "a location never delivered": 15},
     2: {"not a number": 2, "less than nothing": 4},
 }
 _NOTES = {
-    "no location": "fields missing", "no product": "", "no quantity": "", "no time": "",
-    "unreadable": "records that cannot be read", "twice in the file": "lines twice in the file",
-}  # fmt: skip
+    "no location": "fields missing",
+    "no product": "",
+    "no quantity": "",
+    "no time": "",
+    "unreadable": "records that cannot be read",
+    "twice in the file": "lines twice in the file",
+}
 
 
 def plan(seed: int, last_day: date, days: int = HISTORY_DAYS) -> Deliveries:
@@ -83,8 +95,8 @@ def plan_week(
     Args:
         seed: The plan's.
         first_day: First day of the week.
-        history_last_day: The plan's last day; by default the day before `first_day`. The weeks between must have
-            been delivered.
+        history_last_day: The plan's last day; by default the day before `first_day`. The weeks between must
+            have been delivered.
         days: The plan's.
 
     Returns:
@@ -97,7 +109,8 @@ def plan_week(
     gap = (first_day - history_last_day).days - 1
     if gap < 0 or gap % 7:
         raise SettingError(
-            f"first_day: expected the day after {history_last_day} or whole weeks later, found {first_day}")  # fmt: skip
+            f"first_day: expected the day after {history_last_day} or whole weeks later, found {first_day}"
+        )
     items = list(plan(seed, history_last_day, days).items)
     world = World(seed, history_last_day - timedelta(days=days - 1), days)
     week: tuple[Delivery, ...] = ()
@@ -108,7 +121,7 @@ def plan_week(
 
 
 def periods(first_day: date, last_day: date) -> list[tuple[date, date]]:
-    """First and last days of the sales files: calendar quarters at first, calendar months in the last half year."""
+    """First and last days of the sales files: calendar quarters, in the last half year calendar months."""
     spans: list[tuple[date, date]] = []
     start = first_day
     while start <= last_day:
@@ -148,18 +161,34 @@ def _master_data(world: World, last_day: date) -> list[Delivery]:
     g, b = _GREENFIELD, _BROTZEIT
     known = tuple(site for site in b.sites if site.id != _NEW_SITE)
     return [
-        Delivery(g.customer_id, "locations", "locations.xml", location_records(world, g.sites, planned="VAN-3"),
-                 "a location whose first day is no date"),
-        Delivery(g.customer_id, "products", "products.xml", product_records(world, g, nameless=True),
-                 "a product without an id", FileStyle("elements")),
+        Delivery(
+            g.customer_id,
+            "locations",
+            "locations.xml",
+            location_records(world, g.sites, planned="VAN-3"),
+            "a location whose first day is no date",
+        ),
+        Delivery(
+            g.customer_id,
+            "products",
+            "products.xml",
+            product_records(world, g, nameless=True),
+            "a product without an id",
+            FileStyle("elements"),
+        ),
         Delivery(g.customer_id, "events", "events.csv", event_records(g, first, last_day)),
-        Delivery(g.customer_id, "prices", "prices.csv.gz", price_records(world, g, None, ahead, negative=True),
-                 "a price below zero"),
+        Delivery(
+            g.customer_id,
+            "prices",
+            "prices.csv.gz",
+            price_records(world, g, None, ahead, negative=True),
+            "a price below zero",
+        ),
         Delivery(b.customer_id, "locations", "locations.csv", location_records(world, known), style=_GERMAN),
         Delivery(b.customer_id, "products", "products.jsonl", product_records(world, b, nameless=False)),
         Delivery(b.customer_id, "events", "events.jsonl", event_records(b, first, last_day)),
         Delivery(b.customer_id, "prices", "prices.parquet", price_records(world, b, None, ahead)),
-    ]  # fmt: skip
+    ]
 
 
 def _greenfield_sales(world: World, spans: list[tuple[date, date]], lines: pl.DataFrame) -> list[Delivery]:
@@ -177,13 +206,27 @@ def _greenfield_sales(world: World, spans: list[tuple[date, date]], lines: pl.Da
             style=style,
         )
         if place == 3:
-            items.append(Delivery(
-                whole.customer_id, "sales", _sales_name(first, last, extension, "-broken"), whole.records,
-                "the file ends half-way: rejected", damage=Damage("cut")))  # fmt: skip
+            items.append(
+                Delivery(
+                    whole.customer_id,
+                    "sales",
+                    _sales_name(first, last, extension, "-broken"),
+                    whole.records,
+                    "the file ends half-way: rejected",
+                    damage=Damage("cut"),
+                )
+            )
         if place == 2:
-            items.append(Delivery(
-                whole.customer_id, "sales", _sales_name(first, last, extension, "-failed"), whole.records.clear(),
-                "no XML at all: rejected", damage=Damage("other")))  # fmt: skip
+            items.append(
+                Delivery(
+                    whole.customer_id,
+                    "sales",
+                    _sales_name(first, last, extension, "-failed"),
+                    whole.records.clear(),
+                    "no XML at all: rejected",
+                    damage=Damage("other"),
+                )
+            )
         items.append(
             _spoilt(world, whole, _GREENFIELD_FAULTS[place]) if place in _GREENFIELD_FAULTS else whole
         )
@@ -200,31 +243,64 @@ def _brotzeit_sales(
     for index, (first, last) in enumerate(spans):
         place = len(spans) - index
         extension = "jsonl" if place in (1, 3) else "jsonl.zst" if place == 6 else "csv"
-        item = Delivery("brotzeit", "sales", _sales_name(first, last, extension),
-                        _between(known.filter(~late), first, last), style=_GERMAN)  # fmt: skip
+        item = Delivery(
+            "brotzeit",
+            "sales",
+            _sales_name(first, last, extension),
+            _between(known.filter(~late), first, last),
+            style=_GERMAN,
+        )
         items.append(_spoilt(world, item, _BROTZEIT_FAULTS[place]) if place in _BROTZEIT_FAULTS else item)
         if place == 2:
             sent = items[-1]
-            items.append(Delivery(
-                sent.customer_id, "sales", _sales_name(first, last, extension, "-copy"), sent.records,
-                "the same file once more", sent.style, sent.damage, repeats=sent.name))  # fmt: skip
-    items.append(Delivery(
-        "brotzeit", "sales", _sales_name(last_day - timedelta(days=3), last_day, "csv", "-nue-markt"),
-        good(known.filter(late)), "lines of a till that was offline: late", FileStyle(separator="\t")))  # fmt: skip
+            items.append(
+                Delivery(
+                    sent.customer_id,
+                    "sales",
+                    _sales_name(first, last, extension, "-copy"),
+                    sent.records,
+                    "the same file once more",
+                    sent.style,
+                    sent.damage,
+                    repeats=sent.name,
+                )
+            )
+    items.append(
+        Delivery(
+            "brotzeit",
+            "sales",
+            _sales_name(last_day - timedelta(days=3), last_day, "csv", "-nue-markt"),
+            good(known.filter(late)),
+            "lines of a till that was offline: late",
+            FileStyle(separator="\t"),
+        )
+    )
     return items
 
 
 def _opening(world: World, lines: pl.DataFrame, last_day: date) -> list[Delivery]:
-    """A location that opened midway, and all its sales: accepted one after the other, ingested the other way round."""
+    """A location that opened midway, and all its sales: accepted in this order, ingested in the other."""
     site = next(site for site in _BROTZEIT.sites if site.id == _NEW_SITE)
     first = world.day_at(site.opened or 0.0)
     return [
-        Delivery("brotzeit", "locations", f"locations-{_NEW_SITE}.csv", location_records(world, (site,)),
-                 "held back: accepted before the sales that need it, read after them", _GERMAN, held="master"),
-        Delivery("brotzeit", "sales", _sales_name(first, last_day, "jsonl", f"-{_NEW_SITE}"),
-                 good(lines.filter(pl.col("location_id") == _NEW_SITE)),
-                 "sales of the new location: they wait, and none is refused", held="sales"),
-    ]  # fmt: skip
+        Delivery(
+            "brotzeit",
+            "locations",
+            f"locations-{_NEW_SITE}.csv",
+            location_records(world, (site,)),
+            "held back: accepted before the sales that need it, read after them",
+            _GERMAN,
+            held="master",
+        ),
+        Delivery(
+            "brotzeit",
+            "sales",
+            _sales_name(first, last_day, "jsonl", f"-{_NEW_SITE}"),
+            good(lines.filter(pl.col("location_id") == _NEW_SITE)),
+            "sales of the new location: they wait, and none is refused",
+            held="sales",
+        ),
+    ]
 
 
 def _second_thoughts(
@@ -233,27 +309,41 @@ def _second_thoughts(
     """Corrections of sales that stand, refused lines sent again as they should have been, and withdrawals."""
     generator = np.random.default_rng([world.seed, zlib.crc32(b"second thoughts")])
     standing = live_sales(items)
-    refused = (
-        pl.concat(
-            item.records.filter(pl.col("codes").str.contains("unknown_product|negative_quantity|unreadable_record"))
-            .select("sale_id")
-            for item in items if item.customer_id == "greenfield" and item.content == "sales" and not item.rejected)
-    )  # fmt: skip
+    refused = pl.concat(
+        item.records.filter(
+            pl.col("codes").str.contains("unknown_product|negative_quantity|unreadable_record")
+        ).select("sale_id")
+        for item in items
+        if item.customer_id == "greenfield" and item.content == "sales" and not item.rejected
+    )
     mended = good(lines["greenfield"].join(refused, on="sale_id", how="semi"))
     corrected = _changed(standing, lines, _GREENFIELD, 40, generator)
     withdrawn = _picked(standing, _BROTZEIT, 30, generator)
     voided = good(lines["brotzeit"].join(withdrawn.head(25), on="sale_id", how="semi")).with_columns(
-        pl.lit(None, dtype=pl.String).alias("product_id"), pl.lit(None, dtype=pl.String).alias("sold_at"),
-        pl.lit(None, dtype=pl.Float64).alias("quantity"), pl.lit(None, dtype=pl.Float64).alias("unit_price"),
-        pl.lit(value=True).alias("voided"))  # fmt: skip
+        pl.lit(None, dtype=pl.String).alias("product_id"),
+        pl.lit(None, dtype=pl.String).alias("sold_at"),
+        pl.lit(None, dtype=pl.Float64).alias("quantity"),
+        pl.lit(None, dtype=pl.Float64).alias("unit_price"),
+        pl.lit(value=True).alias("voided"),
+    )
     raised = _raised(lines["brotzeit"].join(withdrawn.tail(5), on="sale_id", how="semi"))
     return [
-        Delivery("greenfield", "sales", f"sales-correction-{last_day:%Y%m%d}.xml", pl.concat([corrected, mended]),
-                 "a correction: other quantities, and refused lines as they should have been"),
-        Delivery("brotzeit", "sales", f"sales-withdrawal-{last_day:%Y%m%d}.csv",
-                 pl.concat([voided, raised.with_columns(pl.lit(value=False).alias("voided"))]),
-                 "a withdrawal of 25 sales, and a correction of 5", _GERMAN),
-    ]  # fmt: skip
+        Delivery(
+            "greenfield",
+            "sales",
+            f"sales-correction-{last_day:%Y%m%d}.xml",
+            pl.concat([corrected, mended]),
+            "a correction: other quantities, and refused lines as they should have been",
+        ),
+        Delivery(
+            "brotzeit",
+            "sales",
+            f"sales-withdrawal-{last_day:%Y%m%d}.csv",
+            pl.concat([voided, raised.with_columns(pl.lit(value=False).alias("voided"))]),
+            "a withdrawal of 25 sales, and a correction of 5",
+            _GERMAN,
+        ),
+    ]
 
 
 def _picked(
@@ -281,7 +371,7 @@ def _raised(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _week(world: World, first_day: date) -> list[Delivery]:
-    """A week of both retailers: prices planned further ahead, sales with a few faults, a correction of last week's."""
+    """A week of both retailers: further prices, sales with a few faults, a correction of last week's."""
     last_day = first_day + timedelta(days=6)
     before = first_day - timedelta(days=7)
     planned = first_day - timedelta(days=1) + timedelta(days=PRICES_AHEAD_DAYS)
@@ -289,18 +379,35 @@ def _week(world: World, first_day: date) -> list[Delivery]:
     g, b = _GREENFIELD, _BROTZEIT
     sold = {r.customer_id: sale_lines(world, r, before, last_day) for r in RETAILERS}
     faults = {"a product never delivered": 2, "less than nothing": 1, "unreadable": 1}
-    greenfield = Delivery(g.customer_id, "sales", _sales_name(first_day, last_day, "xml"),
-                          _between(sold["greenfield"], first_day, last_day))  # fmt: skip
+    greenfield = Delivery(
+        g.customer_id,
+        "sales",
+        _sales_name(first_day, last_day, "xml"),
+        _between(sold["greenfield"], first_day, last_day),
+    )
     earlier = sold["greenfield"].filter(
         pl.col("sold_on").is_between(before, first_day - timedelta(days=1))
         & pl.col("location_id").eq("WPG-1")
     )
     return [
-        Delivery(g.customer_id, "prices", f"prices-{planned:%Y%m%d}.csv", price_records(world, g, planned, until)),
-        Delivery(b.customer_id, "prices", f"prices-{planned:%Y%m%d}.jsonl", price_records(world, b, planned, until)),
+        Delivery(
+            g.customer_id, "prices", f"prices-{planned:%Y%m%d}.csv", price_records(world, g, planned, until)
+        ),
+        Delivery(
+            b.customer_id, "prices", f"prices-{planned:%Y%m%d}.jsonl", price_records(world, b, planned, until)
+        ),
         _spoilt(world, greenfield, faults),
-        Delivery(b.customer_id, "sales", _sales_name(first_day, last_day, "jsonl"),
-                 _between(sold["brotzeit"], first_day, last_day)),
-        Delivery(g.customer_id, "sales", f"sales-correction-{last_day:%Y%m%d}.xml", _raised(earlier.head(10)),
-                 "a correction of last week's sales"),
-    ]  # fmt: skip
+        Delivery(
+            b.customer_id,
+            "sales",
+            _sales_name(first_day, last_day, "jsonl"),
+            _between(sold["brotzeit"], first_day, last_day),
+        ),
+        Delivery(
+            g.customer_id,
+            "sales",
+            f"sales-correction-{last_day:%Y%m%d}.xml",
+            _raised(earlier.head(10)),
+            "a correction of last week's sales",
+        ),
+    ]
