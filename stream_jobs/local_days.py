@@ -45,7 +45,9 @@ def local_days(moments: pl.Series, zones: pl.Series) -> pl.Series:
     for name in names:
         if name == "UTC":
             continue
-        rows = slice(None) if len(names) == 1 else (zones == name).fill_null(value=False).to_numpy().nonzero()[0]
+        rows = (
+            slice(None) if len(names) == 1 else (zones == name).fill_null(value=False).to_numpy().nonzero()[0]
+        )
         there = pl.Series(microseconds[rows]).cast(moments.dtype).dt.convert_time_zone(name)
         days[rows] = there.dt.date().to_physical().to_numpy()
     found = pl.Series(days.astype(np.int32)).cast(pl.Date)
@@ -53,4 +55,5 @@ def local_days(moments: pl.Series, zones: pl.Series) -> pl.Series:
     if known.all():
         return found
     return pl.DataFrame([found.alias("day"), known.alias("known")]).select(
-        pl.when("known").then("day").alias("day"))["day"]
+        pl.when("known").then("day").alias("day")
+    )["day"]

@@ -8,6 +8,7 @@ changes and not the number of deliveries.
 
 import logging
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,24 +158,26 @@ class VersionedTable:
             row = self._older[row]
         return row
 
-    def gather(self, rows: Rows) -> pl.DataFrame:
-        """The attributes of rows, in their order; all null where a row is `UNKNOWN`.
+    def gather(self, rows: Rows, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Attributes of rows, in their order; all null where a row is `UNKNOWN`.
 
         Each distinct row is fetched once, so a batch of one location costs one.
 
         Args:
             rows: Rows from `lookup`, shape `(n_rows,)`.
+            columns: Attributes wanted; None for all.
         """
+        names = list(self._columns) if columns is None else list(columns)
         distinct, places = np.unique(rows, return_inverse=True)
         unknown = bool(len(distinct)) and distinct[0] == UNKNOWN
         wanted = distinct[1:] if unknown else distinct
-        nothing = pl.DataFrame(schema=self._columns)
+        nothing = pl.DataFrame(schema={name: self._columns[name] for name in names})
         parts = [nothing.clear(1)] if unknown else [nothing]
         start = 0
         for chunk in self._chunks:
             inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + chunk.height)]
             if len(inside):
-                parts.append(chunk[inside - start])
+                parts.append(chunk.select(names)[inside - start])
             start += chunk.height
         return pl.concat(parts, rechunk=True)[places]
 
@@ -204,7 +207,11 @@ class MasterTables:
                 logger.error(
                     "locations: passed over %s/%s of delivery %d, whose time_zone %r is no IANA time zone; "
                     "deliver the location again with a right one",
-                    row["customer_id"], row["location_id"], row["delivery_id"], row["time_zone"])
+                    row["customer_id"],
+                    row["location_id"],
+                    row["delivery_id"],
+                    row["time_zone"],
+                )
             frame = frame.filter(good)
         self.locations.add(master_keys(frame, "location_id"), frame["delivery_id"], frame)
 

@@ -98,13 +98,22 @@ SALES_RULES: tuple[Rule, ...] = (
         "Expected a product of a delivery accepted before delivery {delivery_id}; found {product_id}, "
         "which is in none.",
     ),
-    Rule("negative_quantity", _SOLD & (pl.col("quantity") < 0), "Expected a quantity of at least 0; found {quantity}."),
+    Rule(
+        "negative_quantity",
+        _SOLD & (pl.col("quantity") < 0),
+        "Expected a quantity of at least 0; found {quantity}.",
+    ),
     Rule(
         "not_finite",
-        _SOLD & (~pl.col("quantity").is_finite() | (~pl.col("unit_price").is_finite()).fill_null(value=False)),
+        _SOLD
+        & (~pl.col("quantity").is_finite() | (~pl.col("unit_price").is_finite()).fill_null(value=False)),
         "Expected finite numbers; found quantity {quantity} and unit_price {unit_price}.",
     ),
-    Rule("bad_price", _SOLD & (pl.col("unit_price") < 0), "Expected a unit_price of at least 0; found {unit_price}."),
+    Rule(
+        "bad_price",
+        _SOLD & (pl.col("unit_price") < 0),
+        "Expected a unit_price of at least 0; found {unit_price}.",
+    ),
     Rule(
         "sold_in_future",
         _SOLD & (pl.col("sold_at") > pl.col("received_at") + pl.duration(days=1)),

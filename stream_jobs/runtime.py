@@ -1,0 +1,316 @@
+"""The loop under the stream jobs: consume thousands of messages at once and hand them over as columns.
+
+A job is a `Handler`. The loop owns the group's consumer: partitions come and go by cooperative rebalancing,
+and the handler says where each one starts. Guarantee: a partition's messages are handed over in order and none
+twice in a row; nothing is committed by the loop; an offset that the topic no longer has, or does not have yet,
+stops the job instead of skipping or repeating what lies between.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from infra import telemetry
+from infra.errors import FaultError, FencedError, MissingPartError, UnavailableError
+from infra.kafka import consumer
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+Rows = npt.NDArray[np.int64]
+
+ANSWER_S_MAX = 30.0
+"""Longest wait for an answer of the brokers, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages of one topic as columns; those of each partition are in its order.
+
+    Attributes:
+        topic: The topic.
+        partitions: Partition of each, shape `(n_rows,)`.
+        offsets: Offset of each, shape `(n_rows,)`.
+        timestamps_ms: Kafka's timestamp of each, milliseconds since 1970, shape `(n_rows,)`.
+        keys: Key of each.
+        values: Value of each.
+    """
+
+    topic: str
+    partitions: Rows
+    offsets: Rows
+    timestamps_ms: Rows
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Rows) -> "Batch":
+        """The messages at these places."""
+        places = rows.tolist()
+        return Batch(
+            self.topic,
+            self.partitions[rows],
+            self.offsets[rows],
+            self.timestamps_ms[rows],
+            [self.keys[place] for place in places],
+            [self.values[place] for place in places],
+        )
+
+    def places(self) -> list[Place]:
+        """The partitions that have messages here."""
+        return [(self.topic, int(number)) for number in np.unique(self.partitions)]
+
+    def next_offsets(self) -> dict[Place, int]:
+        """Per partition the offset after its last message here."""
+        reversed_first = np.unique(self.partitions[::-1], return_index=True)[1]
+        last = len(self) - 1 - reversed_first
+        return {(self.topic, int(self.partitions[row])): int(self.offsets[row]) + 1 for row in last}
+
+
+class Handler(Protocol):
+    """What a job does with its messages. All is called from the thread of the loop; all may block."""
+
+    def assigned(self, places: Sequence[Place]) -> Mapping[Place, int]:
+        """Partitions have come; say from which offset each is read. Absent: from its beginning."""
+
+    def revoked(self, places: Sequence[Place]) -> None:
+        """Partitions are about to go, and are still this process's until this returns."""
+
+    def lost(self, places: Sequence[Place]) -> None:
+        """Partitions are gone already; somebody else may be working on them."""
+
+    def take(self, batch: Batch) -> None:
+        """Messages have come."""
+
+    def turn(self, now_s: float) -> None:
+        """Once in each turn of the loop, also when nothing came; `now_s` is a monotonic clock."""
+
+    def finish(self) -> None:
+        """The job stops in order: bring what is in hand to an end."""
+
+
+class Stream:
+    """A member of a consumer group, and its loop.
+
+    Args:
+        settings: Where the brokers are and how large batches are.
+        topics: Topics read.
+        group: Consumer group.
+    """
+
+    def __init__(self, settings: Settings, topics: Sequence[str], group: str) -> None:
+        self._topics = list(topics)
+        self._group = group
+        self._rows_max = min(settings.stream.batch_rows_max, settings.stream.transaction_rows_max)
+        self._wait_s = settings.stream.batch_wait_ms / 1000
+        # To start anew at an offset that is out of range would be to repeat or to skip without a word.
+        self._consumer: Consumer = consumer(
+            settings,
+            group,
+            auto_offset_reset="error",
+            partition_assignment_strategy="cooperative-sticky",
+        )
+        self._next: dict[Place, int | None] = {}
+        self._failure: BaseException | None = None
+        self._stopping = False
+
+    @property
+    def consumer(self) -> Consumer:
+        """The group's consumer, for its metadata and committed offsets."""
+        return self._consumer
+
+    @property
+    def owned(self) -> frozenset[Place]:
+        """The partitions that are this process's now."""
+        return frozenset(self._next)
+
+    def run(self, handler: Handler, stop: threading.Event) -> None:
+        """Run until `stop` is set, then let the handler finish and leave the group.
+
+        Raises:
+            HeadraceError: Whatever stops the job; the process should end and be started again.
+        """
+        try:
+            self._consumer.subscribe(
+                self._topics,
+                on_assign=lambda _, partitions: self._assign(handler, partitions),
+                on_revoke=lambda _, partitions: self._unassign(handler.revoked, partitions),
+                on_lost=lambda _, partitions: self._unassign(handler.lost, partitions),
+            )
+            telemetry.ready.set(1)
+            while not stop.is_set():
+                messages = self._consumer.consume(self._rows_max, self._wait_s)
+                self._raise_failure()
+                for batch in self._batches(messages):
+                    with telemetry.batch_seconds.labels(self._group).time():
+                        handler.take(batch)
+                    telemetry.records_in.labels(self._group, batch.topic).inc(len(batch))
+                handler.turn(time.monotonic())
+            handler.finish()
+        except KafkaException as error:
+            raise UnavailableError(f"group {self._group}: {_text(error)}") from error
+        finally:
+            telemetry.ready.set(0)
+            # What the handler has in hand is finished, or must not be touched any more.
+            self._stopping = True
+            self._consumer.close()
+
+    def _raise_failure(self) -> None:
+        """Raise what a handler raised in a rebalance, where the client library cannot carry it."""
+        if self._failure is not None:
+            raise self._failure
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Take no messages of these partitions until `resume`."""
+        self._consumer.pause([TopicPartition(*place) for place in places])
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Take messages of these partitions again."""
+        self._consumer.resume([TopicPartition(*place) for place in places])
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Go on reading a partition at an offset."""
+        self._consumer.seek(TopicPartition(*place, offset))
+        self._next[place] = None
+
+    def still_owns(self, place: Place, offset: int) -> bool:
+        """Ask the group's coordinator, by committing a hint, whether the partition is still this process's."""
+        if place not in self._next:
+            return False
+        try:
+            self._consumer.commit(offsets=[TopicPartition(*place, offset)], asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() in _NOT_A_MEMBER:
+                return False
+            raise UnavailableError(f"group {self._group}, commit of {place}: {_text(error)}") from error
+        return True
+
+    def hint(self, place: Place, offset: int) -> None:
+        """Commit an offset that nothing is resumed from, so that the group's lag can be watched."""
+        self._consumer.commit(offsets=[TopicPartition(*place, offset)], asynchronous=True)
+
+    def committed(self, places: Sequence[Place]) -> dict[Place, int]:
+        """The group's committed offsets; partitions without one are left out.
+
+        Raises:
+            UnavailableError: The brokers did not answer.
+        """
+        asked = [TopicPartition(*place) for place in places]
+        try:
+            found = self._consumer.committed(asked, timeout=ANSWER_S_MAX)
+        except KafkaException as error:
+            raise UnavailableError(f"group {self._group}, committed offsets: {_text(error)}") from error
+        for answer in found:
+            if answer.error is not None:
+                raise UnavailableError(
+                    f"group {self._group}, committed offset of {answer.topic}: {answer.error.str()}"
+                )
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def _assign(self, handler: Handler, partitions: list[TopicPartition]) -> None:
+        places = [(partition.topic, partition.partition) for partition in partitions]
+        try:
+            starts = handler.assigned(places) if places else {}
+        except BaseException as error:  # noqa: BLE001  It is raised from the loop.
+            self._failure = self._failure or error
+            return
+        self._consumer.incremental_assign(
+            [TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in places]
+        )
+        self._next.update(dict.fromkeys(places))
+
+    def _unassign(self, tell: Callable[[Sequence[Place]], None], partitions: list[TopicPartition]) -> None:
+        places = [(partition.topic, partition.partition) for partition in partitions]
+        if places and self._failure is None and not self._stopping:
+            try:
+                tell(places)
+            except BaseException as error:  # noqa: BLE001  It is raised from the loop.
+                self._failure = error
+        for place in places:
+            self._next.pop(place, None)
+        self._consumer.incremental_unassign(partitions)
+
+    def _batches(self, messages: Sequence[Message]) -> list[Batch]:
+        """The messages by topic, without those of partitions that went, or of places left by a seek."""
+        by_topic: dict[str, list[Message]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._look_at(message)
+            else:
+                by_topic.setdefault(message.topic() or "", []).append(message)
+        return [
+            batch for topic, some in by_topic.items() if len(batch := self._current(_columns(topic, some)))
+        ]
+
+    def _current(self, batch: Batch) -> Batch:
+        keep = np.ones(len(batch), dtype=np.bool_)
+        for place in batch.places():
+            here = batch.partitions == place[1]
+            if place not in self._next:
+                keep[here] = False
+            elif (expected := self._next[place]) is not None:
+                keep[here & (batch.offsets < expected)] = False
+        if not keep.all():
+            batch = batch.take(keep.nonzero()[0])
+        self._next.update(batch.next_offsets())
+        return batch
+
+    def _look_at(self, message: Message) -> None:
+        error = message.error()
+        place = f"{message.topic()} [{message.partition()}]"
+        if error is None or error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            return
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            raise FaultError(
+                f"group {self._group} was to go on at an offset that {place} does not have: {error.str()}. Either the "
+                "topic's retention deleted messages before they were read, or the topic was made anew. Set the "
+                "group's offset (or the lake) to where it shall go on, and start again."
+            )
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
+            raise MissingPartError(
+                f"topic {place} does not exist on this broker; `headrace topics apply` makes it."
+            )
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
+            raise FencedError(
+                f"group {self._group} gave this worker up because a batch took too long: {error.str()}"
+            )
+        raise UnavailableError(f"group {self._group}, reading {place}: {error.str()}")
+
+
+_NOT_A_MEMBER = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
+
+
+def _columns(topic: str, messages: Sequence[Message]) -> Batch:
+    count = len(messages)
+    return Batch(
+        topic,
+        np.fromiter((message.partition() for message in messages), np.int64, count),
+        np.fromiter((message.offset() for message in messages), np.int64, count),
+        np.fromiter((message.timestamp()[1] for message in messages), np.int64, count),
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+    )
+
+
+def _text(error: KafkaException) -> str:
+    cause = error.args[0]
+    return str(cause.str()) if isinstance(cause, KafkaError) else str(cause)

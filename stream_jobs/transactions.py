@@ -1,0 +1,155 @@
+"""Kafka transactions: messages, and the offsets they were made from, become visible together or not at all.
+
+Crash-only. Guarantee: after a failed or unknown commit nothing more is written with the same producer; whoever
+holds it stops, and the process that starts in its place fences what is left behind. The outcome of such a
+transaction is read from the topics, never guessed.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from infra import telemetry
+from infra.errors import CommitUnknownError, FaultError, FencedError, NotCommittedError, UnavailableError
+from infra.kafka import producer
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ANSWER_S_MAX = 30.0
+"""Longest wait for an answer to a step of a transaction, seconds; below the transaction's own time-out."""
+
+
+class Transactions:
+    """Writes messages in transactions under one transactional id.
+
+    Args:
+        settings: Where the brokers are.
+        transactional_id: Name of this writer; starting a second one fences the first.
+        job: Name of the job in the metrics.
+
+    Raises:
+        UnavailableError: The brokers did not answer.
+    """
+
+    def __init__(self, settings: Settings, transactional_id: str, job: str) -> None:
+        self._id = transactional_id
+        self._job = job
+        self._producer = producer(settings, transactional_id)
+        self._open = False
+        try:
+            self._producer.init_transactions(ANSWER_S_MAX)
+        except KafkaException as error:
+            raise _wrapped(error, f"starting transactions as {transactional_id}", UnavailableError) from error
+
+    def write(
+        self, topic: str, partition: int, values: Sequence[bytes | None], keys: Sequence[bytes | str | None]
+    ) -> None:
+        """Hand messages over, in order, to the open transaction; the first ones open it.
+
+        Args:
+            topic: Topic written to.
+            partition: Partition written to, whatever the keys are.
+            values: Values; shape `(n_rows,)`.
+            keys: Keys; shape `(n_rows,)`.
+
+        Raises:
+            FaultError: A message cannot be written at all, such as one that is too large.
+            UnavailableError: The producer's queue stayed full.
+        """
+        if not self._open:
+            self._producer.begin_transaction()
+            self._open = True
+        left = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
+        deadline = time.monotonic() + ANSWER_S_MAX
+        while left:
+            if self._producer.produce_batch(topic, left, partition=partition) == len(left):
+                break
+            # The producer takes messages in order until its queue is full, and marks those it did not take.
+            left = [message for message in left if "_error" in message]
+            self._check_only_full(topic, left)
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"{topic}: the producer's queue was full for {ANSWER_S_MAX:g} s")
+            self._producer.poll(0.05)
+            left = [{"value": message["value"], "key": message["key"]} for message in left]
+        telemetry.records_out.labels(self._job, topic).inc(len(values))
+
+    @staticmethod
+    def _check_only_full(topic: str, refused: Sequence[Mapping[str, object]]) -> None:
+        for message in refused:
+            error = message["_error"]
+            if not isinstance(error, KafkaError) or error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001
+                value = message["value"]
+                size = len(value) if isinstance(value, bytes) else 0
+                reason = error.str() if isinstance(error, KafkaError) else str(error)
+                raise FaultError(
+                    f"{topic}: a message of {size} bytes cannot be written: {reason}. Nothing past it is committed. "
+                    "If it is too large, raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's max.message.bytes."
+                )
+
+    def commit(
+        self, offsets: Mapping[tuple[str, int], int] | None = None, group: Consumer | None = None
+    ) -> None:
+        """Commit what was written, together with the offsets it was made from.
+
+        Args:
+            offsets: Next offset to be read of each (topic, partition).
+            group: The consumer that read them; must be given with `offsets`.
+
+        Raises:
+            FencedError: Another process has this writer's name, or the group gave its partitions away.
+            NotCommittedError: The transaction was aborted.
+            CommitUnknownError: Nobody knows; the next process finds out.
+        """
+        if not self._open and not offsets:
+            return
+        if not self._open:
+            self._producer.begin_transaction()
+            self._open = True
+        if offsets and group is not None:
+            self._send(offsets, group)
+        try:
+            self._producer.commit_transaction(ANSWER_S_MAX)
+        except KafkaException as error:
+            kind = NotCommittedError if error.args[0].txn_requires_abort() else CommitUnknownError
+            raise _wrapped(error, f"{self._id}: committing", kind) from error
+        self._open = False
+        telemetry.transactions.labels(self._job).inc()
+
+    def _send(self, offsets: Mapping[tuple[str, int], int], group: Consumer) -> None:
+        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        try:
+            self._producer.send_offsets_to_transaction(places, group.consumer_group_metadata(), ANSWER_S_MAX)
+        except KafkaException as error:
+            raise _wrapped(error, f"{self._id}: adding offsets", NotCommittedError) from error
+
+    def close(self) -> None:
+        """Leave no transaction open behind: readers of committed messages would wait for it to time out."""
+        if self._open:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(ANSWER_S_MAX)
+            self._open = False
+
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+
+
+def _wrapped(
+    error: KafkaException, doing: str, kind: type[UnavailableError]
+) -> FencedError | UnavailableError:
+    cause = error.args[0]
+    if cause.code() in _FENCED:
+        return FencedError(f"{doing}: another process has taken over: {cause.str()}")
+    return kind(f"{doing}: {cause.str()}")
