@@ -62,8 +62,9 @@ def score_m5(folder: Path, forecasts: pl.DataFrame, first_day: date) -> dict[str
 
     Returns:
         `first_day`, `days`, `stores`, `series`, `missing_cells` (cells without a forecast), `scales`
-        (`official` or `computed` from the days at hand), `wape` (Σ|y − ŷ| ÷ Σy), `bias` (Σŷ ÷ Σy − 1), `rmsse` (mean
-        over the series that can be scaled), `wrmsse`, and `levels`: the twelve levels' own, by `level_1` … `level_12`.
+        (`official` or `computed` from the days at hand), `wape` (Σ|y − ŷ| ÷ Σy), `bias` (Σŷ ÷ Σy − 1),
+        `rmsse` (mean over the series that can be scaled), `wrmsse`, and `levels`: the twelve levels' own, by
+        `level_1` … `level_12`.
 
     Raises:
         MissingPartError: A file is missing.
@@ -176,7 +177,7 @@ def _official(folder: Path, origin: int, series: pl.DataFrame) -> pl.DataFrame |
 
 def _level(parts: tuple[str, ...], sales: _Sales, forecast: Floats, official: pl.DataFrame | None) -> float:
     keys = pl.concat_str(parts, separator="_") if parts else pl.lit("Total")
-    named = sales.series.select(keys.alias("key"))["key"]
+    named = sales.series.with_columns(keys.alias("key"))["key"]
     codes = named.rank("dense").to_numpy().astype(np.int64) - 1
     training, actual, predicted = (
         _summed(values, codes) for values in (sales.training, sales.actual, forecast)
