@@ -1,0 +1,111 @@
+"""One way to read a delivered file, whatever its content, format and compression.
+
+Guarantee: a file is read with bounded memory, and never expands beyond `Limits.expanded_bytes_max`. What is
+wrong with the file is a DeliveryError in words for the customer; an error of the store passes through.
+"""
+
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import pyarrow as pa
+
+from infra.errors import DeliveryError
+from stream_jobs.ingest.blocks import BLOCK_BYTES, Block, ByteStream, Limits
+from stream_jobs.ingest.contents import Content
+from stream_jobs.ingest.csv_rows import read_csv
+from stream_jobs.ingest.json_rows import read_json_lines
+from stream_jobs.ingest.parquet_rows import read_parquet
+from stream_jobs.ingest.xml_rows import read_xml
+
+_OF_LINES_AND_TAGS = {"xml": read_xml, "csv": read_csv, "jsonl": read_json_lines}
+
+
+def read_blocks(
+    file: BinaryIO, content: Content, file_format: str, compression: str | None, limits: Limits,
+    scratch: Path | None = None,
+) -> Iterator[Block]:  # fmt: skip
+    """Read a delivered file.
+
+    Args:
+        file: The file as it came, at its beginning; seekable if it is plain Parquet.
+        content: What it holds.
+        file_format: xml, csv, jsonl or parquet.
+        compression: gzip or zstd; None when plain.
+        limits: Bounds.
+        scratch: Folder for the expanded copy of a compressed Parquet file, which cannot be read forwards; the
+            system's own if None.
+
+    Raises:
+        DeliveryError: The file as a whole is unreadable. Blocks that were yielded before stand.
+    """
+    stream = expanded(file, compression, limits.expanded_bytes_max)
+    if file_format in _OF_LINES_AND_TAGS:
+        yield from _OF_LINES_AND_TAGS[file_format](stream, content, limits)
+    elif file_format == "parquet" and compression is None:
+        yield from read_parquet(file, content, limits)
+    elif file_format == "parquet":
+        with tempfile.TemporaryFile(dir=scratch) as copy:
+            while piece := stream.read(BLOCK_BYTES):
+                copy.write(piece)
+            copy.seek(0)
+            yield from read_parquet(copy, content, limits)
+    else:
+        raise DeliveryError(f"format: expected xml, csv, jsonl or parquet; found {file_format!r}")
+
+
+def expanded(file: BinaryIO, compression: str | None, bytes_max: int) -> ByteStream:
+    """The file's bytes, decompressed.
+
+    Args:
+        file: The file as it came.
+        compression: gzip or zstd; None when plain.
+        bytes_max: Most bytes that it may expand to.
+    """
+    return file if compression is None else _Expanded(file, compression, bytes_max)
+
+
+class _Expanded:
+    """A compressed file's bytes, counted."""
+
+    def __init__(self, file: BinaryIO, compression: str, bytes_max: int) -> None:
+        self._file = _Watched(file)
+        source = pa.PythonFile(cast("io.IOBase", self._file), mode="r")
+        self._stream = pa.CompressedInputStream(source, cast("Literal['gzip', 'zstd']", compression))
+        self._compression = compression
+        self._bytes_max = bytes_max
+        self._taken = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            piece = self._stream.read(BLOCK_BYTES if size < 0 else size)
+        except OSError as error:
+            if self._file.failure is not None:
+                raise self._file.failure from None
+            raise DeliveryError(
+                f"expected whole {self._compression} data; found a break behind {self._taken} bytes: {error}"
+            ) from error
+        self._taken += len(piece)
+        if self._taken > self._bytes_max:
+            raise DeliveryError(
+                f"expected a file that expands to at most {self._bytes_max} bytes; found more"
+            )
+        return bytes(piece)
+
+
+class _Watched:
+    """Remembers the error that reading the file itself raised, to tell it from broken data."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: BaseException | None = None
+        self.closed = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._file.read(size)
+        except BaseException as error:
+            self.failure = error
+            raise
