@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cli.m5_files import M5Files, find_m5, read_calendar, read_prices, read_store, sales_days
 from infra.errors import SettingError
+from ml.metrics import bias, rmsse, summed, wape, wrmsse
 
 HORIZON_DAYS = 28
 LEVELS: tuple[tuple[str, ...], ...] = (
@@ -82,9 +83,11 @@ def score_m5(folder: Path, forecasts: pl.DataFrame, first_day: date) -> dict[str
     sales, origin, days = _read(files, stores, first_day)
     forecast, missing_cells = _matrix(forecasts, sales.series, days)
     official = _official(files.calendar.parent, origin, sales.series)
-    levels = [_level(parts, sales, forecast, official) for parts in LEVELS]
-    bottom = _rmsse(sales.training, sales.actual, forecast)
-    total = sales.actual.sum()
+    codes = {f"level_{number}": _codes(sales.series, parts) for number, parts in enumerate(LEVELS, start=1)}
+    if official is None:
+        levels = wrmsse(sales.actual, forecast, sales.training, sales.dollars, codes)
+    else:
+        levels = _official_wrmsse(sales, forecast, codes, official)
     return {
         "first_day": first_day.isoformat(),
         "days": HORIZON_DAYS,
@@ -92,12 +95,22 @@ def score_m5(folder: Path, forecasts: pl.DataFrame, first_day: date) -> dict[str
         "series": sales.series.height,
         "missing_cells": missing_cells,
         "scales": "computed" if official is None else "official",
-        "wape": float(np.abs(sales.actual - forecast).sum() / total) if total else None,
-        "bias": float(forecast.sum() / total - 1) if total else None,
-        "rmsse": float(np.nanmean(bottom)) if np.isfinite(bottom).any() else None,
-        "wrmsse": float(np.mean(levels)),
-        "levels": {f"level_{number}": value for number, value in enumerate(levels, start=1)},
+        "wape": _number(wape(sales.actual, forecast)),
+        "bias": _number(bias(sales.actual, forecast)),
+        "rmsse": _number(_mean(rmsse(sales.actual, forecast, sales.training))),
+        "wrmsse": _number(levels["all"]),
+        "levels": {name: _number(levels[name]) for name in codes},
     }
+
+
+def _number(value: float) -> float | None:
+    """A metric that cannot be told is null in a report, for JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _mean(scores: Floats) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _read(files: M5Files, stores: list[str], first_day: date) -> tuple[_Sales, int, pl.DataFrame]:
@@ -171,42 +184,31 @@ def _official(folder: Path, origin: int, series: pl.DataFrame) -> pl.DataFrame |
         pl.col("^scale.*$").alias("scale"),
     )
     bottom = table.filter(pl.col("level") == len(LEVELS))["key"]
-    mine = series.select(pl.concat_str(LEVELS[-1], separator="_").alias("key"))["key"]
+    mine = series.select(_keys(LEVELS[-1]).alias("key"))["key"]
     return table if set(bottom) == set(mine) else None
 
 
-def _level(parts: tuple[str, ...], sales: _Sales, forecast: Floats, official: pl.DataFrame | None) -> float:
-    keys = pl.concat_str(parts, separator="_") if parts else pl.lit("Total")
-    named = sales.series.with_columns(keys.alias("key"))["key"]
-    codes = named.rank("dense").to_numpy().astype(np.int64) - 1
-    training, actual, predicted = (
-        _summed(values, codes) for values in (sales.training, sales.actual, forecast)
-    )
-    if official is None:
-        dollars = np.bincount(codes, sales.dollars)
-        weight = dollars / dollars.sum() if dollars.sum() else dollars
-        scores = _rmsse(training, actual, predicted)
-    else:
-        order = pl.DataFrame({"key": named.unique().sort()})
-        here = official.filter(pl.col("level") == LEVELS.index(parts) + 1)
-        joined = order.join(here, on="key", how="left", maintain_order="left")
-        weight, scale = joined["weight"].to_numpy(), joined["scale"].to_numpy()
-        scores = np.sqrt(np.square(actual - predicted).mean(axis=1) / scale)
-    # A series without a sale in the last 28 days weighs nothing, whether or not it can be scaled.
-    return float(np.sum(np.where(weight > 0, weight * scores, 0.0)))
+def _keys(parts: tuple[str, ...]) -> pl.Expr:
+    return pl.concat_str(parts, separator="_") if parts else pl.lit("Total")
 
 
-def _summed(values: Floats, codes: NDArray[np.int64]) -> Floats:
-    sums = np.zeros((int(codes.max()) + 1, values.shape[1]))
-    np.add.at(sums, codes, values)
-    return sums
+def _codes(series: pl.DataFrame, parts: tuple[str, ...]) -> NDArray[np.int64]:
+    """The number of each series' group, in the order of the groups' keys, (n_series,)."""
+    keys = series.with_columns(_keys(parts).alias("key"))["key"]
+    return keys.rank("dense").to_numpy().astype(np.int64) - 1
 
 
-def _rmsse(training: Floats, actual: Floats, forecast: Floats) -> Floats:
-    """RMSSE of each series, (n_series,); NaN where the training days hold no change from which to scale."""
-    begun = np.maximum.accumulate(training > 0, axis=1)
-    steps = np.where(begun[:, :-1], np.square(np.diff(training, axis=1)), 0.0)
-    counts = begun[:, :-1].sum(axis=1)
-    scale = np.divide(steps.sum(axis=1), counts, out=np.full(len(training), np.nan), where=counts > 0)
-    scale[scale == 0] = np.nan
-    return np.asarray(np.sqrt(np.square(actual - forecast).mean(axis=1) / scale))
+def _official_wrmsse(
+    sales: _Sales, forecast: Floats, codes: dict[str, NDArray[np.int64]], official: pl.DataFrame
+) -> dict[str, float]:
+    """The levels' scores by the official weights and scales; their mean under "all"."""
+    scores: dict[str, float] = {}
+    for number, (name, groups) in enumerate(codes.items(), start=1):
+        keys = sales.series.select(_keys(LEVELS[number - 1]).alias("key")).unique().sort("key")
+        here = official.filter(pl.col("level") == number)
+        joined = keys.join(here, on="key", how="left", maintain_order="left")
+        errors = summed(sales.actual, groups) - summed(forecast, groups)
+        score = np.sqrt(np.square(errors).mean(axis=1) / joined["scale"].to_numpy())
+        scores[name] = float((joined["weight"].to_numpy() * score).sum())
+    scores["all"] = float(np.mean(list(scores.values())))
+    return scores

@@ -5,7 +5,6 @@ history. All faults are put in on purpose; `Delivery.expected` counts them.
 """
 
 import zlib
-from collections.abc import Mapping
 from datetime import date, timedelta
 
 import numpy as np
@@ -14,10 +13,20 @@ import polars as pl
 from cli.delivery_files import FileStyle
 from cli.simulate.deliveries import Deliveries, Delivery, live_sales, numbered
 from cli.simulate.demand import World
-from cli.simulate.faults import Damage, good, spoil
+from cli.simulate.faults import good
 from cli.simulate.master_data import event_records, location_records, price_records, product_records
 from cli.simulate.receipts import sale_lines
 from cli.simulate.retailers import RETAILERS, Retailer
+from cli.simulate.sales_files import (
+    GERMAN,
+    NEW_SITE,
+    between,
+    brotzeit_sales,
+    greenfield_sales,
+    periods,
+    sales_name,
+    spoilt,
+)
 from infra.errors import SettingError
 
 HISTORY_DAYS = 548
@@ -26,38 +35,6 @@ PRICES_AHEAD_DAYS = 35
 """So long before do the retailers plan prices and promotions: longer than a forecast."""
 
 _GREENFIELD, _BROTZEIT = RETAILERS
-_NEW_SITE = "zrh-west"
-_LATE_SITE = "nue-markt"
-_GERMAN = FileStyle(separator=";", byte_order_mark=True)
-
-_GREENFIELD_FAULTS: dict[int, dict[str, int]] = {
-    # By the period's place from the end.
-    4: {
-        "no location": 3,
-        "no product": 2,
-        "no quantity": 4,
-        "no time": 2,
-        "a product never delivered": 12,
-        "less than nothing": 7,
-        "a negative price": 5,
-        "unreadable": 2,
-    },
-    2: {"a clock far ahead": 6, "a clock set back": 5, "twice in the file": 4},
-    1: {"a location closed by then": 8, "negative and underpriced": 3, "unknown and ahead of time": 2},
-}
-_BROTZEIT_FAULTS: dict[int, dict[str, int]] = {
-    4: {"unreadable": 3, "twice in the file": 2},
-    3: {"unreadable": 2, "a location never delivered": 15},
-    2: {"not a number": 2, "less than nothing": 4},
-}
-_NOTES = {
-    "no location": "fields missing",
-    "no product": "",
-    "no quantity": "",
-    "no time": "",
-    "unreadable": "records that cannot be read",
-    "twice in the file": "lines twice in the file",
-}
 
 
 def plan(seed: int, last_day: date, days: int = HISTORY_DAYS) -> Deliveries:
@@ -77,8 +54,8 @@ def plan(seed: int, last_day: date, days: int = HISTORY_DAYS) -> Deliveries:
     lines = {r.customer_id: sale_lines(world, r, world.first_day, last_day) for r in RETAILERS}
     spans = periods(world.first_day, last_day)
     items = _master_data(world, last_day)
-    greenfield = _greenfield_sales(world, spans, lines["greenfield"])
-    brotzeit = _brotzeit_sales(world, spans, lines["brotzeit"], last_day)
+    greenfield = greenfield_sales(world, spans, lines["greenfield"])
+    brotzeit = brotzeit_sales(world, spans, lines["brotzeit"], last_day)
     # Both retailers deliver period by period: days are never far apart in the order of deliveries.
     items += sorted(greenfield + brotzeit, key=lambda item: item.name.split(".")[0].split("-")[2])
     items += _opening(world, lines["brotzeit"], last_day)
@@ -120,46 +97,12 @@ def plan_week(
     return Deliveries(week, world.first_day, first_day + timedelta(days=6), live_sales(items))
 
 
-def periods(first_day: date, last_day: date) -> list[tuple[date, date]]:
-    """First and last days of the sales files: calendar quarters, in the last half year calendar months."""
-    spans: list[tuple[date, date]] = []
-    start = first_day
-    while start <= last_day:
-        by_month = (last_day - start).days < 184
-        month = start.month if by_month else (start.month - 1) // 3 * 3 + 3
-        after = date(start.year + month // 12, month % 12 + 1, 1)
-        spans.append((start, min(after - timedelta(days=1), last_day)))
-        start = after
-    if (spans[-1][1] - spans[-1][0]).days < 6 and len(spans) > 1:
-        # A period of a few days is delivered with the one before.
-        spans[-2:] = [(spans[-2][0], last_day)]
-    return spans
-
-
-def _sales_name(first: date, last: date, extension: str, addition: str = "") -> str:
-    return f"sales-{first:%Y%m%d}-{last:%Y%m%d}{addition}.{extension}"
-
-
-def _between(lines: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
-    return good(lines.filter(pl.col("sold_on").is_between(first, last)))
-
-
-def _spoilt(world: World, item: Delivery, faults: Mapping[str, int]) -> Delivery:
-    """The delivery with faults; which lines they hit depends on the seed and the file's name."""
-    generator = np.random.default_rng([world.seed, zlib.crc32(f"{item.customer_id}/{item.name}".encode())])
-    records, damage = spoil(item.records, faults, generator)
-    told = [_NOTES.get(name, name) for name in faults]
-    return Delivery(
-        item.customer_id, item.content, item.name, records, ", ".join(filter(None, told)), item.style, damage
-    )
-
-
 def _master_data(world: World, last_day: date) -> list[Delivery]:
     """Everything that sales refer to, except the location that is held back."""
     ahead = last_day + timedelta(days=PRICES_AHEAD_DAYS)
     first = world.first_day
     g, b = _GREENFIELD, _BROTZEIT
-    known = tuple(site for site in b.sites if site.id != _NEW_SITE)
+    known = tuple(site for site in b.sites if site.id != NEW_SITE)
     return [
         Delivery(
             g.customer_id,
@@ -184,119 +127,32 @@ def _master_data(world: World, last_day: date) -> list[Delivery]:
             price_records(world, g, None, ahead, negative=True),
             "a price below zero",
         ),
-        Delivery(b.customer_id, "locations", "locations.csv", location_records(world, known), style=_GERMAN),
+        Delivery(b.customer_id, "locations", "locations.csv", location_records(world, known), style=GERMAN),
         Delivery(b.customer_id, "products", "products.jsonl", product_records(world, b, nameless=False)),
         Delivery(b.customer_id, "events", "events.jsonl", event_records(b, first, last_day)),
         Delivery(b.customer_id, "prices", "prices.parquet", price_records(world, b, None, ahead)),
     ]
 
 
-def _greenfield_sales(world: World, spans: list[tuple[date, date]], lines: pl.DataFrame) -> list[Delivery]:
-    """XML by period; one file ends half-way and comes again whole, one is no XML at all."""
-    items: list[Delivery] = []
-    for index, (first, last) in enumerate(spans):
-        place = len(spans) - index
-        extension = "xml.gz" if place > 5 else "xml"
-        style = FileStyle("elements" if place == 2 else "attributes")
-        whole = Delivery(
-            "greenfield",
-            "sales",
-            _sales_name(first, last, extension),
-            _between(lines, first, last),
-            style=style,
-        )
-        if place == 3:
-            items.append(
-                Delivery(
-                    whole.customer_id,
-                    "sales",
-                    _sales_name(first, last, extension, "-broken"),
-                    whole.records,
-                    "the file ends half-way: rejected",
-                    damage=Damage("cut"),
-                )
-            )
-        if place == 2:
-            items.append(
-                Delivery(
-                    whole.customer_id,
-                    "sales",
-                    _sales_name(first, last, extension, "-failed"),
-                    whole.records.clear(),
-                    "no XML at all: rejected",
-                    damage=Damage("other"),
-                )
-            )
-        items.append(
-            _spoilt(world, whole, _GREENFIELD_FAULTS[place]) if place in _GREENFIELD_FAULTS else whole
-        )
-    return items
-
-
-def _brotzeit_sales(
-    world: World, spans: list[tuple[date, date]], lines: pl.DataFrame, last_day: date
-) -> list[Delivery]:
-    """CSV as spreadsheets write it, and JSON Lines; one file comes twice, a till's last days are missing."""
-    known = lines.filter(pl.col("location_id") != _NEW_SITE)
-    late = (pl.col("location_id") == _LATE_SITE) & (pl.col("sold_on") > last_day - timedelta(days=4))
-    items: list[Delivery] = []
-    for index, (first, last) in enumerate(spans):
-        place = len(spans) - index
-        extension = "jsonl" if place in (1, 3) else "jsonl.zst" if place == 6 else "csv"
-        item = Delivery(
-            "brotzeit",
-            "sales",
-            _sales_name(first, last, extension),
-            _between(known.filter(~late), first, last),
-            style=_GERMAN,
-        )
-        items.append(_spoilt(world, item, _BROTZEIT_FAULTS[place]) if place in _BROTZEIT_FAULTS else item)
-        if place == 2:
-            sent = items[-1]
-            items.append(
-                Delivery(
-                    sent.customer_id,
-                    "sales",
-                    _sales_name(first, last, extension, "-copy"),
-                    sent.records,
-                    "the same file once more",
-                    sent.style,
-                    sent.damage,
-                    repeats=sent.name,
-                )
-            )
-    items.append(
-        Delivery(
-            "brotzeit",
-            "sales",
-            _sales_name(last_day - timedelta(days=3), last_day, "csv", "-nue-markt"),
-            good(known.filter(late)),
-            "lines of a till that was offline: late",
-            FileStyle(separator="\t"),
-        )
-    )
-    return items
-
-
 def _opening(world: World, lines: pl.DataFrame, last_day: date) -> list[Delivery]:
     """A location that opened midway, and all its sales: accepted in this order, ingested in the other."""
-    site = next(site for site in _BROTZEIT.sites if site.id == _NEW_SITE)
+    site = next(site for site in _BROTZEIT.sites if site.id == NEW_SITE)
     first = world.day_at(site.opened or 0.0)
     return [
         Delivery(
             "brotzeit",
             "locations",
-            f"locations-{_NEW_SITE}.csv",
+            f"locations-{NEW_SITE}.csv",
             location_records(world, (site,)),
             "held back: accepted before the sales that need it, read after them",
-            _GERMAN,
+            GERMAN,
             held="master",
         ),
         Delivery(
             "brotzeit",
             "sales",
-            _sales_name(first, last_day, "jsonl", f"-{_NEW_SITE}"),
-            good(lines.filter(pl.col("location_id") == _NEW_SITE)),
+            sales_name(first, last_day, "jsonl", f"-{NEW_SITE}"),
+            good(lines.filter(pl.col("location_id") == NEW_SITE)),
             "sales of the new location: they wait, and none is refused",
             held="sales",
         ),
@@ -341,7 +197,7 @@ def _second_thoughts(
             f"sales-withdrawal-{last_day:%Y%m%d}.csv",
             pl.concat([voided, raised.with_columns(pl.lit(value=False).alias("voided"))]),
             "a withdrawal of 25 sales, and a correction of 5",
-            _GERMAN,
+            GERMAN,
         ),
     ]
 
@@ -382,8 +238,8 @@ def _week(world: World, first_day: date) -> list[Delivery]:
     greenfield = Delivery(
         g.customer_id,
         "sales",
-        _sales_name(first_day, last_day, "xml"),
-        _between(sold["greenfield"], first_day, last_day),
+        sales_name(first_day, last_day, "xml"),
+        between(sold["greenfield"], first_day, last_day),
     )
     earlier = sold["greenfield"].filter(
         pl.col("sold_on").is_between(before, first_day - timedelta(days=1))
@@ -396,12 +252,12 @@ def _week(world: World, first_day: date) -> list[Delivery]:
         Delivery(
             b.customer_id, "prices", f"prices-{planned:%Y%m%d}.jsonl", price_records(world, b, planned, until)
         ),
-        _spoilt(world, greenfield, faults),
+        spoilt(world, greenfield, faults),
         Delivery(
             b.customer_id,
             "sales",
-            _sales_name(first_day, last_day, "jsonl"),
-            _between(sold["brotzeit"], first_day, last_day),
+            sales_name(first_day, last_day, "jsonl"),
+            between(sold["brotzeit"], first_day, last_day),
         ),
         Delivery(
             g.customer_id,
