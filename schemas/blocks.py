@@ -170,7 +170,7 @@ def write_block(frame: pl.DataFrame, columns: Sequence[Column], head: bytes) -> 
     ends = np.cumsum(row_sizes)
     if len(data) != ends[-1]:
         raise FaultError(
-            f"the records of {frame.height} rows take {len(data)} bytes where their columns imply {ends[-1]}"
+            f"{frame.height} records take {len(data)} bytes where their columns imply {ends[-1]}"
         )
     starts = (ends - row_sizes).tolist()
     return [head + data[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]

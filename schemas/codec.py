@@ -10,7 +10,7 @@ of the batch comes out right, in order.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,8 @@ class Codec:
         """Choose the topic.
 
         Args:
-            name: A topic of the catalogue, or the name of a record; values of a record that is in several topics
-                are the same in all of them.
+            name: A topic of the catalogue, or the name of a record; the values of a record that is in several
+                topics are the same in all of them.
             registry: Where schemas have their ids.
 
         Raises:
@@ -100,10 +100,12 @@ class Codec:
         """The value of each row.
 
         Args:
-            frame: The record's columns in any order; others are ignored. A column that is left out takes its default.
+            frame: The record's columns in any order; others are ignored. A column that is left out takes its
+                default.
 
         Raises:
-            FaultError: A column without a default is missing, has another type, or has nulls where none may be.
+            FaultError: A column without a default is missing, has another type, or has nulls where none
+                may be.
             IncompatibleSchemaError: The registry refuses this schema.
             UnavailableError: The registry does not answer.
         """
@@ -130,7 +132,7 @@ class Codec:
             values: Values of messages; None is a tombstone, and reported as bad.
 
         Raises:
-            UnavailableError: The registry does not answer and an id is unknown; nothing is lost by asking again.
+            UnavailableError: The registry does not answer and an id is unknown; ask again later.
         """
         bad: dict[int, str] = {}
         groups = _by_schema_id(values, bad)
@@ -198,9 +200,8 @@ class Codec:
 
 
 def _picked(values: Sequence[bytes | None], rows: Rows) -> Sequence[bytes]:
-    if len(rows) == len(values):
-        return values  # type: ignore[return-value]
-    return [values[row] for row in rows.tolist()]  # type: ignore[misc]
+    chosen = values if len(rows) == len(values) else [values[row] for row in rows.tolist()]
+    return cast("Sequence[bytes]", chosen)
 
 
 def _by_schema_id(values: Sequence[bytes | None], bad: dict[int, str]) -> dict[int, Rows]:

@@ -15,6 +15,7 @@ import avro.errors
 import avro.schema
 from avro.compatibility import (
     ReaderWriterCompatibilityChecker,
+    SchemaCompatibilityResult,
     SchemaCompatibilityType,
     SchemaIncompatibilityType,
 )
@@ -25,9 +26,12 @@ from schemas.records import AvroType, without_logical_types
 Level = Literal[
     "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"
 ]
-"""What a new version must keep: BACKWARD: it reads older data; FORWARD: older readers read its data; FULL: both."""
+"""What a new version must keep. BACKWARD: it reads older data. FORWARD: the older read its data. FULL: both."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
+
+ApacheSchema = Any
+"""A schema as Apache's package parses it; its classes do not state the attributes of records."""
 
 _LOGICAL_KEYS = ("logicalType", "precision", "scale")
 
@@ -84,7 +88,7 @@ def unreadable(reader: str, writer: str) -> list[str]:
     return reasons + logical_changes(json.loads(reader), json.loads(writer))
 
 
-def parse(text: str) -> avro.schema.Schema:
+def parse(text: str) -> ApacheSchema:
     """Read an Avro schema as Apache's parser understands it.
 
     Raises:
@@ -106,12 +110,16 @@ def parse(text: str) -> avro.schema.Schema:
         raise IncompatibleSchemaError(f"not an Avro schema: {error}") from error
 
 
-def _compatible(reader: avro.schema.Schema, writer: avro.schema.Schema) -> bool:
-    result = ReaderWriterCompatibilityChecker().get_compatibility(reader=reader, writer=writer)
-    return bool(result.compatibility is SchemaCompatibilityType.compatible)
+def _compatible(reader: ApacheSchema, writer: ApacheSchema) -> bool:
+    return bool(_compared(reader, writer).compatibility is SchemaCompatibilityType.compatible)
 
 
-def _explained(reader: avro.schema.Schema, writer: avro.schema.Schema) -> Iterator[str]:
+def _compared(reader: ApacheSchema, writer: ApacheSchema) -> SchemaCompatibilityResult:
+    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    return checker.get_compatibility(reader=reader, writer=writer)
+
+
+def _explained(reader: ApacheSchema, writer: ApacheSchema) -> Iterator[str]:
     """Reasons field by field, since Apache's result does not say which message belongs to which place."""
     if reader.type != "record" or writer.type != "record":
         yield from _words(reader, writer)
@@ -132,14 +140,14 @@ def _explained(reader: avro.schema.Schema, writer: avro.schema.Schema) -> Iterat
             yield from (f"field {field.name!r}: {words}" for words in _words(field.type, source.type))
 
 
-def _words(reader: avro.schema.Schema, writer: avro.schema.Schema) -> list[str]:
-    result = ReaderWriterCompatibilityChecker().get_compatibility(reader=reader, writer=writer)
+def _words(reader: ApacheSchema, writer: ApacheSchema) -> list[str]:
+    result = _compared(reader, writer)
     kinds = dict.fromkeys(kind for kind in result.incompatibilities)
     texts = {
         SchemaIncompatibilityType.name_mismatch: "the name differs",
         SchemaIncompatibilityType.fixed_size_mismatch: "the size differs",
         SchemaIncompatibilityType.missing_enum_symbols: "a symbol is unknown to the reader",
-        SchemaIncompatibilityType.reader_field_missing_default_value: "a field is not in the data and has no default",
+        SchemaIncompatibilityType.reader_field_missing_default_value: "a field has neither data nor default",
         SchemaIncompatibilityType.type_mismatch: "the type differs",
         SchemaIncompatibilityType.missing_union_branch: "a branch of the union is unknown to the reader",
     }

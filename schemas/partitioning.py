@@ -30,7 +30,8 @@ def partitions_of(keys: pl.Series, partitions: int) -> npt.NDArray[np.int32]:
     """
     if partitions < 1 or keys.null_count():
         raise FaultError(
-            f"{keys.null_count()} of {len(keys)} keys are null, {partitions} partitions; expected none and some"
+            f"{keys.null_count()} of {len(keys)} keys are null, for {partitions} partitions; "
+            "expected none and at least one"
         )
     distinct = keys.unique()
     chosen = (murmur2(distinct) & np.uint32(0x7FFFFFFF)) % np.uint32(partitions)

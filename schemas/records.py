@@ -1,7 +1,7 @@
 """The records of the contracts: which there are, their Avro schemas and the columns they become.
 
-Guarantee: a record's columns follow from its `.avsc` file alone. Timestamps are `Datetime("us", "UTC")`, dates
-are `Date`, bytes `Binary`, enums `String`, maps lists of key and value.
+Guarantee: a record's columns follow from its `.avsc` file alone. Timestamps are `Datetime("us", "UTC")`,
+dates are `Date`, bytes `Binary`, enums `String`, maps lists of key and value.
 """
 
 import json
@@ -159,7 +159,7 @@ def dtype_of(avro: AvroType) -> pl.DataType:
 
 
 def flat_columns(schema: AvroType) -> tuple[Column, ...] | None:
-    """The fields of a record as columns, or None when one of them is no single column (a map, a nested record)."""
+    """The fields of a record as columns, or None when one is no single column, such as a map."""
     if not isinstance(schema, dict) or schema.get("type") != "record" or not schema["fields"]:
         return None
     columns = [_column(field) for field in schema["fields"]]

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from infra.errors import (
     FaultError,
     IncompatibleSchemaError,
     MissingPartError,
+    SettingError,
     UnavailableError,
     UndecodableError,
 )
@@ -46,19 +48,24 @@ class Registry:
         Args:
             settings: Where the registry is.
             timeout_s: Longest wait for one answer.
+
+        Raises:
+            SettingError: The address is none.
         """
         url = settings.registry
         parts = urlsplit(url)
         self._shown_url = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        self._client = SchemaRegistryClient(
-            {
-                "url": url,
-                "timeout": timeout_s,
-                "max.retries": 3,
-                "retries.wait.ms": 100,
-                "retries.max.wait.ms": 1_000,
-            }
-        )
+        properties = {
+            "url": url,
+            "timeout": timeout_s,
+            "max.retries": 3,
+            "retries.wait.ms": 100,
+            "retries.max.wait.ms": 1_000,
+        }
+        try:
+            self._client = SchemaRegistryClient(properties)
+        except ValueError as error:
+            raise SettingError(f"HEADRACE_REGISTRY_URL: {error}; expected http://HOST:PORT") from error
         self._schemas: dict[int, AvroType] = {}
         self._unknown: OrderedDict[int, float] = OrderedDict()
 
@@ -121,7 +128,7 @@ class Registry:
         if asked is None or time.monotonic() - asked > _UNKNOWN_S:
             found = self._ask_or_none(lambda: self._client.get_schema(schema_id))
             if found is not None and found.schema_type == "AVRO" and not found.references:
-                self._schemas[schema_id] = json.loads(found.schema_str)
+                self._schemas[schema_id] = json.loads(found.schema_str or "")
                 return
             self._unknown[schema_id] = time.monotonic()
             self._unknown.move_to_end(schema_id)
@@ -145,11 +152,8 @@ class Registry:
             UnavailableError: The registry does not answer.
         """
         numbers = self._ask_or_none(lambda: self._client.get_versions(subject)) or []
-        found = [
-            self._ask_or_none(lambda number=number: self._client.get_version(subject, number))
-            for number in numbers
-        ]
-        return [version.schema.schema_str for version in found if version is not None]
+        found = [self._ask_or_none(partial(self._client.get_version, subject, number)) for number in numbers]
+        return [version.schema.schema_str or "" for version in found if version is not None]
 
     def level(self, subject: str) -> Level:
         """What new versions of a subject must keep; the registry's own level when the subject has none.
@@ -157,12 +161,7 @@ class Registry:
         Raises:
             UnavailableError: The registry does not answer.
         """
-        level = self.own_level(subject) or self._ask(self._client.get_compatibility)
-        if level not in LEVELS:
-            raise FaultError(
-                f"the registry answers compatibility level {level!r}, expected one of {', '.join(LEVELS)}"
-            )
-        return level
+        return self.own_level(subject) or _level(self._ask(self._client.get_compatibility))
 
     def own_level(self, subject: str) -> Level | None:
         """The level that is set for a subject itself, or None.
@@ -170,7 +169,8 @@ class Registry:
         Raises:
             UnavailableError: The registry does not answer.
         """
-        return self._ask_or_none(lambda: self._client.get_compatibility(subject))
+        found = self._ask_or_none(partial(self._client.get_compatibility, subject))
+        return None if found is None else _level(found)
 
     def set_level(self, subject: str, level: Level) -> None:
         """Set what new versions of a subject must keep.
@@ -205,6 +205,15 @@ class Registry:
             if status in (408, 429) or status >= 500:
                 raise UnavailableError(f"{where} answers {status}: {error.error_message}.") from error
             raise FaultError(f"{where} answers {status}: {error.error_message}") from error
+
+
+def _level(text: str) -> Level:
+    for level in LEVELS:
+        if level == text:
+            return level
+    raise FaultError(
+        f"the registry answers compatibility level {text!r}, expected one of {', '.join(LEVELS)}"
+    )
 
 
 class _NotFoundError(FaultError):

@@ -1,7 +1,7 @@
 """The log of the embedded registry: the compacted topic `_schemas`.
 
-Guarantee: there is one writer. Whoever opens the log fences every earlier writer before it reads, and an entry
-counts only once it was committed and read back.
+Guarantee: there is one writer. Whoever opens the log fences every earlier writer before it reads, and an
+entry counts only once it was committed and read back. After an error of `append` open the log anew.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.errors import CommitUnknownError, FencedError, MissingPartError, UnavailableError
 from infra.kafka import admin, check_broker, producer
@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 
 SCHEMAS_TOPIC = "_schemas"
 _TIMEOUT_S = 30.0
+_FENCED = (
+    KafkaError._FENCED,  # noqa: SLF001  The client names this one so.
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+)
 
 Entry = tuple[dict[str, Any], dict[str, Any] | None]
 
@@ -72,11 +77,7 @@ class RegistryLog:
             self._producer.commit_transaction(_TIMEOUT_S)
         except KafkaException as error:
             cause = error.args[0]
-            if (
-                cause.code()
-                in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
-                or cause.fatal()
-            ):  # noqa: SLF001
+            if cause.fatal() or cause.code() in _FENCED:
                 raise FencedError(f"another schema registry writes {SCHEMAS_TOPIC}: {cause.str()}") from error
             raise CommitUnknownError(f"writing {SCHEMAS_TOPIC}: {cause.str()}") from error
 

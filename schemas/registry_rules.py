@@ -52,11 +52,8 @@ class SchemaRegistry:
             self._state.apply(key, value)
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        try:
-            self._log.append(list(entries))
-        finally:
-            # What is unknown to be committed shows itself here too.
-            self._catch_up()
+        self._log.append(list(entries))
+        self._catch_up()
 
     def register(self, subject: str, schema: str, kind: str, references: Sequence[Any]) -> Version:
         """The version of a schema in a subject: the one that it has, or a new one."""
@@ -220,7 +217,7 @@ class SchemaRegistry:
         return wanted
 
     def unset_level(self, subject: str | None) -> str:
-        """Take the level of a subject, or of the registry, back to what it is by default; returns the old one."""
+        """Take a level back to the default, and return the old one."""
         with self._lock:
             old = self.level(None) if subject is None else self.own_level(subject)
             self._may_write(subject)
@@ -244,7 +241,7 @@ class SchemaRegistry:
         return wanted
 
     def unset_mode(self, subject: str | None) -> str:
-        """Take the mode of a subject, or of the registry, back to what it is by default; returns the old one."""
+        """Take a mode back to the default, and return the old one."""
         with self._lock:
             old = self.mode(subject, default_to_global=False)
             self._write([(setting_key("MODE", subject), None)])

@@ -35,7 +35,7 @@ _RANGES = {
         ((dt.date.max - _EPOCH).days + 1) * 86_400_000_000 - 1,
     ),
 }
-"""Python's years 1 to 9999, in days and microseconds since 1970: what lies outside breaks every later reader."""
+"""Python's years 1 to 9999, in days and microseconds since 1970; what lies outside breaks later readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _symbols(values: pl.Series, source: Column, column: Column, bad: dict[int, s
 
 
 def with_logical_type(values: pl.Series, column: Column, bad: dict[int, str]) -> pl.Series:
-    """Give numbers their logical type; numbers outside of the years 1 to 9999 become null and are marked as bad."""
+    """Give numbers their logical type; those outside of the years 1 to 9999 are marked as bad."""
     if column.logical is None:
         return values
     least, most = _RANGES[column.logical]

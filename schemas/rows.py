@@ -7,7 +7,7 @@ Timestamps are aware datetimes, dates are dates.
 import datetime as dt
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import fastavro.validation
@@ -47,7 +47,7 @@ def read_record(body: bytes, writer: AvroType, reader: AvroType) -> dict[str, An
         raise UndecodableError(f"{len(body) - source.tell()} bytes follow the end of the record")
     if not within:
         raise UndecodableError("a value lies outside of the range of its type")
-    return dict(record)
+    return cast("dict[str, Any]", record)
 
 
 def write_record(record: Mapping[str, Any], writer: AvroType) -> bytes:

@@ -1,63 +1,51 @@
 """A schema registry that runs inside a test's process, and settings that point to it."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from infra.settings import PortSettings, Settings, load_settings
 from schemas.catalogue import apply
-from schemas.registry_log import RegistryLog
-from schemas.registry_rules import SchemaRegistry
-from schemas.registry_server import registry_app
+from schemas.registry_server import RegistryServer
 from tests.conftest import free_port
+
+_serving: dict[str, int] = {}
+"""Ports of the registries that run, by their broker: a second one on a broker would fence the first."""
 
 
 @contextmanager
-def serving_registry(settings: Settings, port: int) -> Iterator[RegistryLog]:
-    """Serve the embedded registry on a port for as long as the block lasts."""
-    log = RegistryLog(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            registry_app(SchemaRegistry(log)),
-            host="127.0.0.1",
-            port=port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+def serving_registry(settings: Settings) -> Iterator[RegistryServer]:
+    """Serve the embedded registry where the settings expect it, for as long as the block lasts."""
+    server = RegistryServer(settings, settings.ports.registry)
     thread = threading.Thread(target=server.run, name="registry", daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError(f"the registry did not start on port {port}")
-            time.sleep(0.01)
-        yield log
+        yield server
     finally:
-        server.should_exit = True
-        thread.join(10)
-        log.close()
+        server.stop()
+        thread.join(15)
 
 
 @contextmanager
 def running_registry(bootstrap_servers: str, home: Path) -> Iterator[Settings]:
-    """Settings of an installation on a running broker, with a registry of its own and the catalogue's topics.
+    """Settings of an installation on a running broker, with a registry and the catalogue's topics.
 
-    The broker holds the registry's log, so one broker serves one registry at a time.
+    Inside another such block for the same broker the registry of the outer block serves.
     """
-    port = free_port()
+    port = _serving.get(bootstrap_servers, 0)
     settings = load_settings(
         home=home,
         broker=bootstrap_servers,
-        registry_url=f"http://127.0.0.1:{port}",
-        ports=PortSettings(broker=int(bootstrap_servers.rsplit(":", 1)[1]), registry=port),
+        ports=PortSettings(broker=int(bootstrap_servers.rsplit(":", 1)[1]), registry=port or free_port()),
     )
-    with serving_registry(settings, port):
-        apply(settings)
+    if port:
         yield settings
+        return
+    with serving_registry(settings):
+        _serving[bootstrap_servers] = settings.ports.registry
+        try:
+            apply(settings)
+            yield settings
+        finally:
+            del _serving[bootstrap_servers]

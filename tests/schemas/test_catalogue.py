@@ -5,10 +5,6 @@ import pytest
 from infra.settings import Settings
 from schemas.catalogue import (
     CATALOGUE,
-    MASTER_LAG_MS,
-    SALES_INPUT,
-    SALES_RETENTION_MS,
-    SALES_VALIDATED,
     apply,
     check,
 )

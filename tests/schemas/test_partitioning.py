@@ -66,7 +66,7 @@ def test_librdkafka_sends_each_key_to_the_partition_that_is_computed(installatio
     found: dict[str, int | None] = {}
     for _ in range(200):
         for message in reader.consume(1_000, 0.1):
-            found[(message.key() or b"").decode()] = message.partition()  # type: ignore[union-attr]
+            found[(message.key() or b"").decode()] = message.partition()
         if len(found) == len(keys):
             break
     reader.close()
