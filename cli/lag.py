@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from infra.errors import UnavailableError
 from infra.kafka import admin
 from infra.settings import Settings
+from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
 
 REQUEST_TIMEOUT_S = 10.0
 
@@ -22,12 +23,16 @@ class Lag:
     messages: int
 
 
-def lags(settings: Settings, inputs: dict[str, tuple[str, ...]]) -> list[Lag]:
-    """The lag of each consumer group on each partition of its input topics.
+INPUTS: dict[str, tuple[str, ...]] = {
+    "validate": (SALES_INPUT,),
+    "join": (SALES_VALIDATED,),
+    "sink": (SALES_ERROR, LOCATIONS, PRODUCTS, PRICES, EVENTS),
+}
+"""The topics that each consumer group reads; ingest and report follow whole topics."""
 
-    Args:
-        settings: Where the brokers are.
-        inputs: Per consumer group the topics it reads.
+
+def lags(settings: Settings) -> list[Lag]:
+    """The lag of each consumer group on each partition of its input topics.
 
     Raises:
         UnavailableError: The brokers do not answer.
@@ -41,7 +46,7 @@ def lags(settings: Settings, inputs: dict[str, tuple[str, ...]]) -> list[Lag]:
                 for topic in topics
                 for number in metadata.topics[topic].partitions
             ]
-            for group, topics in inputs.items()
+            for group, topics in INPUTS.items()
         }
         ends = _ends(client, [place for group in places.values() for place in group])
         found = []

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,11 @@ from rich.table import Table
 
 from cli.lag import lags
 from cli.stack import PartView, Stack
-from cli.stream_view import DeliveryView, StreamView
+from cli.stream_view import StreamView
 from infra.errors import MissingPartError
 from infra.settings import Settings, load_settings
 from schemas import catalogue
+from serving.ports import Delivery
 
 STATE_STYLES = {
     "done": "green",
@@ -74,7 +76,7 @@ def status(
     view = StreamView(settings)
     try:
         view.read_to_end()
-        console.print(deliveries_table(view.newest(limit=deliveries)))
+        console.print(deliveries_table(view.page(None, None, None, deliveries)))
     finally:
         view.close()
     if not all(part.ready for part in views):
@@ -142,7 +144,7 @@ def _lag_table(settings: Settings) -> Table:
     return table
 
 
-def deliveries_table(deliveries: list[DeliveryView]) -> Table:
+def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
     """What became of deliveries, newest first."""
     table = Table("id", "customer", "file", "state", title="Deliveries", title_justify="left")
     for column in ("records", "valid", "refused"):
