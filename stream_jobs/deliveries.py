@@ -42,6 +42,7 @@ class Delivery:
             the ends of what it wrote before the break.
         closed_at: When its last record was written, UTC; None before.
         rejected: Why the file as a whole was refused, in words; None when it was not.
+        rejected_at: When it was refused, UTC; None when it was not.
     """
 
     delivery_id: int
@@ -59,6 +60,7 @@ class Delivery:
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict, hash=False)
     closed_at: datetime | None = None
     rejected: str | None = None
+    rejected_at: datetime | None = None
 
     @property
     def open(self) -> bool:
@@ -185,4 +187,5 @@ def _advanced(delivery: Delivery, event: Mapping[str, Any]) -> Delivery:
         ends=MappingProxyType(ends),
         closed_at=event["at"] if event["kind"] == "closed" else None,
         rejected=(event["reason"] or "no reason was given") if event["kind"] == "rejected" else None,
+        rejected_at=event["at"] if event["kind"] == "rejected" else None,
     )

@@ -45,7 +45,19 @@ class Wait:
         """What is waited for, for a person."""
         if self.content is None or self.accepted_at is None:
             return f"delivery {self.delivery_id}, {self.state}"
-        return f"delivery {self.delivery_id} ({self.content}), accepted {self.accepted_at:%Y-%m-%d %H:%M} UTC, {self.state}"
+        accepted = f"accepted {self.accepted_at:%Y-%m-%d %H:%M} UTC"
+        return f"delivery {self.delivery_id} ({self.content}), {accepted}, {self.state}"
+
+
+def wait_for(master: Delivery) -> Wait:
+    """The wait for a delivery of master data that is not all known yet."""
+    if not master.open:
+        state = "read, its records are on their way"
+    elif master.position == 0:
+        state = "not yet read"
+    else:
+        state = f"{master.position} records read so far"
+    return Wait(master.delivery_id, master.content, master.accepted_at, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ def decide(
 def blockers(log: DeliveryLog, positions: Positions, customer_id: str, delivery_id: int) -> list[Wait]:
     """What stands between a delivery's sales and their verdicts, oldest first."""
     waits = [
-        Wait(master.delivery_id, master.content, master.accepted_at, _progress(master))
+        wait_for(master)
         for master in log.master_deliveries_before(customer_id, delivery_id)
         if not is_known(master, positions)
     ]
@@ -103,11 +115,3 @@ def blockers(log: DeliveryLog, positions: Positions, customer_id: str, delivery_
 def is_known(master: Delivery, positions: Positions) -> bool:
     """Whether all records that a delivery of master data ever brings have been read here."""
     return not master.open and all(positions.get(place, 0) > end for place, end in master.ends.items())
-
-
-def _progress(delivery: Delivery) -> str:
-    if not delivery.open:
-        return "read, its records are on their way"
-    if delivery.position == 0:
-        return "not yet read"
-    return f"{delivery.position} records read so far"

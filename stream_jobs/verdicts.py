@@ -161,6 +161,12 @@ class Count:
     invalid: int = 0
     by_code: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Count") -> None:
+        """Add other counts to these."""
+        self.valid += other.valid
+        self.invalid += other.invalid
+        self.by_code.update(other.by_code)
+
 
 class Tally(dict[tuple[str, int], Count]):
     """Counts by customer and delivery."""
@@ -185,10 +191,7 @@ class Tally(dict[tuple[str, int], Count]):
     def add(self, other: "Tally") -> None:
         """Add the counts of another tally."""
         for key, count in other.items():
-            own = self.setdefault(key, Count())
-            own.valid += count.valid
-            own.invalid += count.invalid
-            own.by_code.update(count.by_code)
+            self.setdefault(key, Count()).add(count)
 
     def records(self, at: datetime) -> list[dict[str, object]]:
         """The counts as DeliveryTally records, in the order of the deliveries."""
