@@ -43,7 +43,7 @@ class Transactions:
         try:
             self._producer.init_transactions(ANSWER_S_MAX)
         except KafkaException as error:
-            raise wrapped(error, f"starting transactions as {transactional_id}", UnavailableError) from error
+            raise _wrapped(error, f"starting transactions as {transactional_id}", UnavailableError) from error
 
     def write(
         self, topic: str, partition: int, values: Sequence[bytes | None], keys: Sequence[bytes | str | None]
@@ -115,7 +115,7 @@ class Transactions:
             self._producer.commit_transaction(ANSWER_S_MAX)
         except KafkaException as error:
             kind = NotCommittedError if error.args[0].txn_requires_abort() else CommitUnknownError
-            raise wrapped(error, f"{self._id}: committing", kind) from error
+            raise _wrapped(error, f"{self._id}: committing", kind) from error
         self._open = False
         telemetry.transactions.labels(self._job).inc()
 
@@ -124,7 +124,7 @@ class Transactions:
         try:
             self._producer.send_offsets_to_transaction(places, group.consumer_group_metadata(), ANSWER_S_MAX)
         except KafkaException as error:
-            raise wrapped(error, f"{self._id}: adding offsets", NotCommittedError) from error
+            raise _wrapped(error, f"{self._id}: adding offsets", NotCommittedError) from error
 
     def close(self) -> None:
         """Leave no transaction open behind: readers of committed messages would wait for it to time out."""
@@ -146,7 +146,7 @@ _FENCED = frozenset(
 )
 
 
-def wrapped(
+def _wrapped(
     error: KafkaException, doing: str, kind: type[UnavailableError]
 ) -> FencedError | UnavailableError:
     cause = error.args[0]
