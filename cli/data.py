@@ -1,6 +1,7 @@
-"""`headrace deliver`, `import m5`, `lake` and `forecast`: files in, and what has become of them."""
+"""`headrace deliver`, `import` and `forecast`: files in, forecasts out."""
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -15,10 +16,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from cli.operate import deliveries_table
+from cli.m5 import import_m5
 from cli.stream_view import StreamView
+from cli.tables import backtest_table, deliveries_table
+from flows.trigger import run_daily
 from infra.blobs import open_store
-from infra.errors import DeliveryError, UnavailableError
+from infra.errors import DeliveryError, FaultError, UnavailableError
 from infra.settings import load_settings
 from serving.ports import Delivery
 from stream_jobs.ingest.accept import Desk
@@ -31,6 +34,10 @@ POLL_S = 0.25
 def add_to(app: typer.Typer) -> None:
     """Add the commands that handle data to the command line."""
     app.command()(deliver)
+    app.command()(forecast)
+    imports = typer.Typer(help="Turn well-known sales data into delivery files.", no_args_is_help=True)
+    imports.command("m5")(m5)
+    app.add_typer(imports, name="import")
 
 
 def deliver(
@@ -76,6 +83,56 @@ def deliver(
         console.print(deliveries_table(found))
         if any(delivery.state == "rejected" for delivery in found):
             raise DeliveryError("a delivery was rejected; the table says why")
+
+
+def forecast(
+    customer: Annotated[str | None, typer.Option(help="Only this customer.", show_default=False)] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Last day whose sales count; yesterday by default.", show_default=False
+        ),
+    ] = None,
+    wait_s: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds at most.")] = 3600,
+) -> None:
+    """Run the daily flow now: seal, backtest, train, gate, publish."""
+    settings, console = load_settings(), Console()
+    with console.status("the daily flow: seal, backtest, train, gate, publish"):
+        outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None)
+    console.print(backtest_table(outcome))
+    for found in outcome.customers:
+        console.print(found.line, markup=False, highlight=False)
+    console.print(outcome.flow_run_url, markup=False, highlight=False)
+    if not outcome.succeeded:
+        raise FaultError(f"the daily run ended {outcome.state}: {outcome.message}")
+
+
+def m5(
+    folder: Annotated[Path, typer.Argument(help="Folder with its CSV or Parquet files.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the deliveries into.")] = Path("m5-deliveries"),
+    store: Annotated[
+        list[str] | None, typer.Option(help="Only this store, such as CA_1; may be repeated.")
+    ] = None,
+    first_day: Annotated[str | None, typer.Option(help="First day of sales, ISO 8601.")] = None,
+    last_day: Annotated[str | None, typer.Option(help="Last day of sales, ISO 8601.")] = None,
+    period: Annotated[
+        Literal["month", "quarter"], typer.Option(help="What a file of sales holds of a store.")
+    ] = "quarter",
+    extension: Annotated[
+        str, typer.Option(help="Format of the files, such as xml, csv.gz or jsonl.zst.")
+    ] = "xml",
+) -> None:
+    """Turn the M5 competition's sales into delivery files, and list them in the order to deliver them."""
+    written = import_m5(
+        folder, out, stores=store, first_day=first_day, last_day=last_day, period=period, extension=extension
+    )
+    for file in written:
+        typer.echo(str(file.path))
+    total = sum(file.records for file in written if file.content == "sales")
+    typer.echo(
+        f"{len(written)} files, {total:,} sales; deliver them with `headrace deliver --customer NAME`",
+        err=True,
+    )
 
 
 def upload_progress(console: Console) -> Progress:

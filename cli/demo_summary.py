@@ -1,6 +1,5 @@
 """The end of the demo: what happened, beside what had to happen."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from cli.operate import deliveries_table
 from cli.simulate import Deliveries
+from cli.tables import backtest_table, deliveries_table, refused_table
 from flows.trigger import DailyOutcome
 from infra.blobs import BlobStore
 from infra.settings import Settings
@@ -61,7 +60,7 @@ def show(
     """
     by_id = {report.delivery_id: report for report in reports}
     console.print(deliveries_table(sorted(reports, key=lambda report: -report.delivery_id)))
-    console.print(_refused_table(reports))
+    console.print(refused_table(reports))
     if waited:
         console.print(f"While the location was held back, {waited}", markup=False, highlight=False)
     checks = _delivery_checks(deliveries, ids, by_id)
@@ -70,7 +69,7 @@ def show(
             Check("sales accepted after a location that was not yet read waited for it", bool(waited))
         )
     checks += _lake_checks(store, deliveries)
-    console.print(_backtest_table(outcome))
+    console.print(backtest_table(outcome))
     checks += _daily_checks(outcome)
     checks.append(_show_forecast(settings, console, outcome))
     for check in checks:
@@ -79,18 +78,6 @@ def show(
     console.print(f"\n  page       {page}/\n  API        {page}/docs")
     console.print(f"  Prefect    {settings.prefect}\n  lake       {settings.lake_url}")
     return all(check.held for check in checks)
-
-
-def _refused_table(reports: Sequence[Delivery]) -> Table:
-    counts: Counter[tuple[str, str]] = Counter()
-    for report in reports:
-        for code, count in report.by_code.items():
-            counts[report.customer_id, code] += count
-    table = Table("customer", "reason", title="Refused records by reason", title_justify="left")
-    table.add_column("records", justify="right")
-    for (customer, code), count in sorted(counts.items()):
-        table.add_row(customer, code, f"{count:,}")
-    return table
 
 
 def _delivery_checks(deliveries: Deliveries, ids: Sequence[int], reports: dict[int, Delivery]) -> list[Check]:
@@ -132,20 +119,6 @@ def _lake_checks(store: BlobStore, deliveries: Deliveries) -> list[Check]:
     return checks
 
 
-def _backtest_table(outcome: DailyOutcome) -> Table:
-    table = Table("customer", "outcome", "model", title="Backtest", title_justify="left")
-    for column in ("WAPE", "bias", "pinball", "coverage"):
-        table.add_column(column, justify="right")
-    for customer in outcome.customers:
-        first = (customer.customer_id, customer.verdict)
-        for score in customer.scores:
-            pinball = "" if score.pinball is None else f"{score.pinball:.3f}"
-            coverage = "" if score.coverage is None else f"{score.coverage:.1%}"
-            table.add_row(*first, score.model, f"{score.wape:.3f}", f"{score.bias:+.1%}", pinball, coverage)
-            first = ("", "")
-    return table
-
-
 def _daily_checks(outcome: DailyOutcome) -> list[Check]:
     checks = [Check(f"the daily run ended in order: {outcome.flow_run_url}", outcome.succeeded)]
     for customer in outcome.customers:
@@ -170,7 +143,7 @@ def _show_forecast(settings: Settings, console: Console, outcome: DailyOutcome) 
     answer = httpx.get(f"{base}/v1/forecasts", params=query, timeout=REQUEST_TIMEOUT_S)
     if answer.status_code != httpx.codes.OK:
         return Check(f"GET {answer.url} answered {answer.status_code}: {answer.text}", held=False)
-    rows = answer.json()["items"]
+    rows = answer.json()["forecasts"]
     first = rows[0]
     title = f"{customer}, {first['location_id']}, {first['product_id']}: the first of {len(rows)} days"
     table = Table("date", title=title, title_justify="left")

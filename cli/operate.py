@@ -14,12 +14,13 @@ from rich.table import Table
 from cli.lag import lags
 from cli.stack import PartView, Stack
 from cli.stream_view import StreamView
+from cli.tables import deliveries_table, lag_table, parts_table
+from flows.trigger import DailyOutcome
 from infra.errors import MissingPartError
 from infra.settings import Settings, load_settings
 from schemas import catalogue
 from serving.ports import Delivery
 
-STATE_STYLES = {
     "done": "green",
     "rejected": "red",
     "judging": "yellow",
@@ -71,8 +72,8 @@ def status(
     settings, console = load_settings(), Console()
     stack = Stack(settings)
     views = list(stack.views())
-    console.print(_parts_table(views))
-    console.print(_lag_table(settings))
+    console.print(parts_table(views))
+    console.print(lag_table(lags(settings)))
     view = StreamView(settings)
     try:
         view.read_to_end()
@@ -125,39 +126,6 @@ def topics(
             console.print(str(change), markup=False)
     else:
         raise typer.BadParameter(f"expected show, check or apply, found {action!r}")
-
-
-def _parts_table(views: list[PartView]) -> Table:
-    table = Table("part", "state", "ready", "", title="Parts", title_justify="left")
-    for view in views:
-        style = "green" if view.ready else "red"
-        table.add_row(
-            view.name, view.state, f"[{style}]{'yes' if view.ready else 'no'}[/]", view.url or view.detail
-        )
-    return table
-
-
-def _lag_table(settings: Settings) -> Table:
-    table = Table("job", "topic", "partition", "behind", title="Lag, messages", title_justify="left")
-    for lag in lags(settings):
-        table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}")
-    return table
-
-
-def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
-    """What became of deliveries, newest first."""
-    table = Table("id", "customer", "file", "state", title="Deliveries", title_justify="left")
-    for column in ("records", "valid", "refused"):
-        table.add_column(column, justify="right")
-    table.add_column("why", overflow="fold", ratio=1)
-    for view in deliveries:
-        by_code = ", ".join(f"{count:,} {code}" for code, count in sorted(view.by_code.items()))
-        state = f"[{STATE_STYLES[view.state]}]{view.state}[/]"
-        counts = (f"{view.records:,}", f"{view.valid:,}", f"{view.invalid:,}")
-        table.add_row(
-            str(view.delivery_id), view.customer_id, view.name, state, *counts, view.reason or by_code
-        )
-    return table
 
 
 def _follow(path: Path) -> None:

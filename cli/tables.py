@@ -1,0 +1,82 @@
+"""What a person is shown in the terminal, as tables."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from cli.lag import Lag
+from cli.stack import PartView
+from flows.trigger import DailyOutcome
+from serving.ports import Delivery
+
+STATE_STYLES = {
+    "done": "green",
+    "rejected": "red",
+    "judging": "yellow",
+    "reading": "yellow",
+    "accepted": "yellow",
+}
+
+
+def parts_table(views: Sequence[PartView]) -> Table:
+    """What each part is doing."""
+    table = Table("part", "state", "ready", "", title="Parts", title_justify="left")
+    for view in views:
+        style = "green" if view.ready else "red"
+        table.add_row(
+            view.name, view.state, f"[{style}]{'yes' if view.ready else 'no'}[/]", view.url or view.detail
+        )
+    return table
+
+
+def lag_table(found: Sequence[Lag]) -> Table:
+    """How far each job is behind."""
+    table = Table("job", "topic", "partition", "behind", title="Lag, messages", title_justify="left")
+    for lag in found:
+        table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}")
+    return table
+
+
+def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
+    """What became of deliveries, newest first."""
+    table = Table("id", "customer", "file", "state", title="Deliveries", title_justify="left")
+    for column in ("records", "valid", "refused"):
+        table.add_column(column, justify="right")
+    table.add_column("why", overflow="fold", ratio=1)
+    for view in deliveries:
+        by_code = ", ".join(f"{count:,} {code}" for code, count in sorted(view.by_code.items()))
+        state = f"[{STATE_STYLES[view.state]}]{view.state}[/]"
+        counts = (f"{view.records:,}", f"{view.valid:,}", f"{view.invalid:,}")
+        table.add_row(
+            str(view.delivery_id), view.customer_id, view.name, state, *counts, view.reason or by_code
+        )
+    return table
+
+
+def backtest_table(outcome: DailyOutcome) -> Table:
+    """How the models of a daily run did in the backtest, by customer."""
+    table = Table("customer", "outcome", "model", title="Backtest", title_justify="left")
+    for column in ("WAPE", "bias", "pinball", "coverage"):
+        table.add_column(column, justify="right")
+    for customer in outcome.customers:
+        first = (customer.customer_id, customer.verdict)
+        for score in customer.scores:
+            pinball = "" if score.pinball is None else f"{score.pinball:.3f}"
+            coverage = "" if score.coverage is None else f"{score.coverage:.1%}"
+            table.add_row(*first, score.model, f"{score.wape:.3f}", f"{score.bias:+.1%}", pinball, coverage)
+            first = ("", "")
+    return table
+
+
+def refused_table(reports: Sequence[Delivery]) -> Table:
+    """Refused records by customer and code."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for report in reports:
+        for code, count in report.by_code.items():
+            counts[report.customer_id, code] += count
+    table = Table("customer", "reason", title="Refused records by reason", title_justify="left")
+    table.add_column("records", justify="right")
+    for (customer, code), count in sorted(counts.items()):
+        table.add_row(customer, code, f"{count:,}")
+    return table
