@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,21 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.lag import lags
-from cli.stack import PartView, Stack
+from cli.stack import Stack
 from cli.stream_view import StreamView
 from cli.tables import deliveries_table, lag_table, parts_table
-from flows.trigger import DailyOutcome
 from infra.errors import MissingPartError
 from infra.settings import Settings, load_settings
 from schemas import catalogue
-from serving.ports import Delivery
 
-    "done": "green",
-    "rejected": "red",
-    "judging": "yellow",
-    "reading": "yellow",
-    "accepted": "yellow",
-}
 FOLLOW_POLL_S = 0.3
 
 
