@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow check docs format lock bench-m5-store bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow check docs format lock bench-channel bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -35,8 +35,8 @@ format: $(READY) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
-bench-m5-store: $(READY) ## One store of M5 from files to scored forecasts (needs HEADRACE_DATA)
-	$(BIN)/python -m benchmarks.m5_store
+bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one store (needs HEADRACE_DATA)
+	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE))
 
 bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.m5_accuracy

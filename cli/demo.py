@@ -129,7 +129,7 @@ def play(settings: Settings, console: Console, stack: Stack) -> bool:
         console.print(Rule("delivering"))
         ids, waited = _deliver(settings, console, stack, desk, view, deliveries)
         reports = wait_for_deliveries(view, sorted(set(ids)), DELIVERIES_WAIT_S, console)
-        _await_lake(settings, console)
+        await_lake(settings, console)
         Played(played.history_last_day, deliveries.last_day).write(path)
         console.print(Rule("forecasting"))
         with console.status("the daily flow: seal, backtest, train, gate, publish"):
@@ -177,7 +177,7 @@ def _see_it_wait(view: StreamView, delivery_id: int, item: Delivery) -> str:
     return ""
 
 
-def _await_lake(settings: Settings, console: Console) -> None:
+def await_lake(settings: Settings, console: Console) -> None:
     """Wait until all that was judged lies in the lake.
 
     Raises:

@@ -60,7 +60,7 @@ def backtest_table(outcome: DailyOutcome) -> Table:
     for column in ("WAPE", "bias", "pinball", "coverage"):
         table.add_column(column, justify="right")
     for customer in outcome.customers:
-        first = (customer.customer_id, customer.verdict)
+        first: tuple[str, str] = (customer.customer_id, customer.verdict)
         for score in customer.scores:
             pinball = "" if score.pinball is None else f"{score.pinball:.3f}"
             coverage = "" if score.coverage is None else f"{score.coverage:.1%}"
