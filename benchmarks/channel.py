@@ -1,8 +1,8 @@
 """The whole channel on M5's sales: delivery files to the lake to served forecasts, by stage.
 
-`HEADRACE_DATA` names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on ports of its own,
-and stops it. It checks what it measures: sales delivered = valid = reported = rows in the lake, by four readers,
-and a served forecast for every series.
+`HEADRACE_DATA` names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on ports of
+its own, and stops it. It checks what it measures: sales delivered = valid = reported = rows in the lake, by four
+readers, and a served forecast for every series.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
         raise MissingPartError("HEADRACE_DATA is not set: expected the folder that holds m5/")
     with tempfile.TemporaryDirectory(prefix="headrace-channel-") as folder:
         settings = _own_settings(Path(folder))
-        print(json.dumps(run(settings, data / "m5", arguments.store, arguments.extension)))  # noqa: T201
+        print(json.dumps(run(settings, data / "m5", arguments.store, arguments.extension)))
 
 
 def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) -> dict[str, object]:
@@ -107,7 +107,9 @@ def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) 
     return {
         "stores": stores or "all", "extension": extension, "sales": sales, "deliveries": len(files),
         "bytes": sum(file.size_bytes for file in files), "accepted_s": round(accepted_s, 1),
-        "judged_s": round(judged_s, 1), "to_lake_s": round(to_lake_s, 1), "to_forecasts_s": round(to_forecasts_s, 1),
+        "judged_s": round(judged_s, 1),
+        "to_lake_s": round(to_lake_s, 1),
+        "to_forecasts_s": round(to_forecasts_s, 1),
         "sales_per_s_to_lake": round(sales / to_lake_s), "forecast_rows": forecasts.height, "scores": scores,
         "rss_mb": memory, "rss_mb_max": max(memory.values()),
     }  # fmt: skip
