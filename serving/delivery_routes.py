@@ -10,27 +10,23 @@ from typing import Annotated, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from serving import cursors
-from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ProblemAnswer, ReceiptAnswer
-from serving.negotiation import Format, choose
+from serving.answers import DeliveriesAnswer, DeliveryAnswer, ProblemAnswer, ReceiptAnswer
+from serving.negotiation import Format
 from serving.parameters import (
-    Ask,
     Cursor,
     Customer,
     DeliveryId,
     DeliveryStates,
     FileContent,
     FileName,
-    Limit,
 )
 from serving.ports import Delivery, Receipt
 from serving.problems import FOREIGN_ORIGIN, UNKNOWN_DELIVERY, Problem
 from serving.service import Parts, Service
-from serving.tables import Page, page_response
 from serving.uploads import RequestBody, UploadError, buffered, too_large
 
 router = APIRouter(tags=["Deliveries"])
@@ -75,7 +71,10 @@ def check_length(request: Request, bytes_max: int) -> None:
     status_code=202,
     response_model=ReceiptAnswer,
     responses={
-        200: {"model": ReceiptAnswer, "description": "The same bytes were accepted before; this is their id."},
+        200: {
+            "model": ReceiptAnswer,
+            "description": "The same bytes were accepted before; this is their id.",
+        },
         202: {"description": "Stored and queued; ask for the delivery to learn what became of it."},
         413: {"model": ProblemAnswer},
         422: {"model": ProblemAnswer},
@@ -84,7 +83,7 @@ def check_length(request: Request, bytes_max: int) -> None:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The file as it is: XML, CSV, JSON Lines or Parquet, plain or packed with gzip or zstd.",
+            "description": "The file: XML, CSV, JSON Lines or Parquet, plain or packed with gzip or zstd.",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     },

@@ -1,14 +1,20 @@
-"""What surrounds every request: its time is measured, its answer guarded against misuse by browsers.
+"""What surrounds every request: its time is measured, its answer guarded, its unexpected failure answered.
 
-Guarantee: metrics name the route's template, never the address asked, so their number is bounded.
+Guarantee: a failure that nothing else caught is logged with its traceback and answered with a problem
+document that shows nothing of it. Metrics name the route's template, never the address asked, so their number
+is bounded.
 """
 
+import logging
 import time
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra import telemetry
+from serving.problems import INTERNAL, Problem, problem_response
+
+logger = logging.getLogger(__name__)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -33,12 +39,12 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status, begun = time.perf_counter(), 500, False
 
         async def guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -46,6 +52,12 @@ class Edge:
 
         try:
             await self._app(scope, receive, guarded)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if begun:
+                raise
+            failure = problem_response(Problem(INTERNAL, "An unexpected error was logged."), scope["path"])
+            await failure(scope, receive, guarded)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in METHODS else "other"

@@ -146,13 +146,12 @@ def index_run(origin: Origin, frame: pl.DataFrame) -> ForecastRun:
     rows = frame.select(COLUMNS).sort(KEYS).rechunk()
     ids = rows["product_id"].unique().sort()
     products = {product_id: code for code, product_id in enumerate(ids.to_list())}
-    codes = rows["product_id"].replace_strict(ids, pl.Series(range(len(ids)), dtype=pl.Int32), return_dtype=pl.Int32)
-    # The rows are sorted by location, so the lengths of its groups, in order, are the bounds of its stretches.
+    codes = rows["product_id"].replace_strict(ids, np.arange(len(ids), dtype=np.int32), return_dtype=pl.Int32)
+    # The rows are sorted by location: the lengths of the groups, in order, are the bounds of the stretches.
     sizes = rows.group_by("location_id", maintain_order=True).len()
-    stops = sizes["len"].cum_sum().to_list()
-    starts = [0, *stops[:-1]]
-    locations = {
-        name: (start, stop) for name, start, stop in zip(sizes["location_id"].to_list(), starts, stops, strict=True)
-    }
+    stretches = zip(
+        sizes["location_id"].to_list(), sizes["len"].cum_sum().to_list(), sizes["len"].to_list(), strict=True
+    )
+    locations = {name: (stop - size, stop) for name, stop, size in stretches}
     days = rows["date"].to_physical().cast(pl.Int32).to_numpy()
     return ForecastRun(origin, rows, locations, products, codes.to_numpy(), days)

@@ -50,7 +50,12 @@ def matching(rows: pl.DataFrame, key: str, text: str | None) -> pl.DataFrame:
 
 
 def master_page(
-    table: MasterTable, customer_id: str, columns: Sequence[str], text: str | None, cursor: str | None, limit: int
+    table: MasterTable,
+    customer_id: str,
+    columns: Sequence[str],
+    text: str | None,
+    cursor: str | None,
+    limit: int,
 ) -> Page:
     """One page of a state, by id.
 

@@ -5,7 +5,6 @@ Guarantee: whatever goes wrong, the answer is `application/problem+json` with `t
 reference. Nothing about the inside of the service stands in a 500.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,8 +17,6 @@ from starlette.exceptions import HTTPException
 from infra.errors import DeliveryError, UnavailableError
 
 MEDIA_TYPE = "application/problem+json"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ def of_http(error: HTTPException) -> Problem:
 
 
 def of_exception(error: Exception) -> Problem:
-    """The problem of any exception that reached the edge."""
+    """The problem of an error that a request may meet."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
@@ -215,9 +212,7 @@ def of_exception(error: Exception) -> Problem:
         return of_http(error)
     if isinstance(error, DeliveryError):
         return Problem(DELIVERY_REFUSED, str(error))
-    if isinstance(error, UnavailableError):
-        return Problem(UNAVAILABLE, str(error), {"Retry-After": "5"})
-    return Problem(INTERNAL, "An unexpected error was logged.")
+    return Problem(UNAVAILABLE, str(error), {"Retry-After": "5"})
 
 
 def install(app: FastAPI) -> None:
@@ -226,5 +221,5 @@ def install(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         return problem_response(of_exception(error), request.url.path)
 
-    for sort in (Problem, RequestValidationError, HTTPException, DeliveryError, UnavailableError, Exception):
+    for sort in (Problem, RequestValidationError, HTTPException, DeliveryError, UnavailableError):
         app.add_exception_handler(sort, answer)

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from infra.blobs import BlobStore
 from infra.settings import Settings
-from lake.read import Lake
 from serving.forecast_store import ForecastStore
 from serving.history import History
+from serving.lake_runs import LakeRuns
 from serving.ports import Deliveries, Desk, MasterState, StreamHealth
 from serving.uploads import UploadSlots
 
@@ -18,7 +19,8 @@ class Service:
     """The parts of one running service."""
 
     settings: Settings
-    lake: Lake
+    store: BlobStore
+    runs: LakeRuns
     forecasts: ForecastStore
     history: History
     desk: Desk

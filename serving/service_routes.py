@@ -71,7 +71,10 @@ def readiness(parts: Parts) -> Response:
     shown = [PartAnswer(name=one.name, ready=one.ready, detail=one.detail) for one in found]
     answer = ReadyAnswer(ready=all(one.ready for one in found), parts=shown)
     return Response(
-        answer.model_dump_json(), 200 if answer.ready else 503, {"Cache-Control": "no-store"}, "application/json"
+        answer.model_dump_json(),
+        200 if answer.ready else 503,
+        {"Cache-Control": "no-store"},
+        "application/json",
     )
 
 
@@ -84,7 +87,8 @@ def metrics() -> Response:
 def install_openapi(app: FastAPI) -> None:
     """Serve `/openapi.json`, with the kinds of problems beside the addresses."""
     kinds = [
-        {"slug": kind.slug, "status": kind.status, "title": kind.title, "action": kind.action} for kind in KINDS
+        {"slug": kind.slug, "status": kind.status, "title": kind.title, "action": kind.action}
+        for kind in KINDS
     ]
 
     @app.get("/openapi.json", include_in_schema=False)

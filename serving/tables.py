@@ -15,10 +15,15 @@ import pyarrow.parquet as pq
 from fastapi import Request
 from fastapi.responses import Response
 
+from schemas.lake_tables import LAKE_TABLES
 from serving.negotiation import MEDIA_TYPES, Format
 
 TIME_TEXT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 LIST_SEPARATOR = "; "
+DESCRIPTIONS: Mapping[str, Mapping[str, dict[bytes | str, bytes | str]]] = {
+    table.name: {one.name: {**(one.metadata or {})} for one in table.schema} for table in LAKE_TABLES.values()
+}
+"""By table of the lake and column its description and unit, as Arrow fields carry them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +35,14 @@ class Page:
         rows: The rows, in their order.
         about: What stands beside the rows in JSON.
         cursor: Where the next page begins; None on the last one.
-        metadata: Descriptions of the columns for Arrow and Parquet, by column.
+        metadata: Descriptions and units of the columns for Arrow and Parquet, by column.
     """
 
     name: str
     rows: pl.DataFrame
     about: Mapping[str, object]
     cursor: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, dict[bytes | str, bytes | str]] = field(default_factory=dict)
 
 
 def json_bytes(page: Page) -> bytes:
@@ -62,7 +67,7 @@ def arrow_table(page: Page) -> pa.Table:
     """The page as an Arrow table whose fields carry their descriptions."""
     table: pa.Table = page.rows.to_arrow(compat_level=pl.CompatLevel.oldest())
     fields = [
-        one.with_metadata({"description": page.metadata[one.name]}) if one.name in page.metadata else one
+        one.with_metadata(page.metadata[one.name]) if one.name in page.metadata else one
         for one in table.schema
     ]
     about: dict[bytes | str, bytes | str] = {name: str(value) for name, value in page.about.items()}

@@ -1,0 +1,92 @@
+"""Puts the HTTP service together from its parts.
+
+Guarantee: nothing is read or connected until `create_app` is called, and the app leans only on what it is
+given: the store, and the stream's side through the Protocols of `serving.ports`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from infra.blobs import BlobStore
+from infra.settings import Settings
+from serving import (
+    delivery_routes,
+    edge,
+    forecast_routes,
+    master_routes,
+    problems,
+    service_routes,
+)
+from serving.forecast_store import ForecastStore
+from serving.history import History
+from serving.lake_runs import LakeRuns
+from serving.ports import Deliveries, Desk, MasterState, StreamHealth
+from serving.service import Service
+from serving.uploads import UploadSlots
+
+DESCRIPTION = (
+    "Deliver files of sales, locations and products; ask what became of them; read the forecasts. "
+    "Days are local days of a location, moments are UTC. Lists come in pages: follow the header Link with "
+    "rel=next until there is none. Tables come as JSON, CSV, an Arrow stream or Parquet, as Accept asks."
+)
+
+
+def create_app(
+    settings: Settings,
+    store: BlobStore,
+    desk: Desk,
+    deliveries: Deliveries,
+    master: MasterState,
+    health: StreamHealth,
+) -> FastAPI:
+    """The HTTP service.
+
+    Args:
+        settings: Bounds on deliveries.
+        store: The lake.
+        desk: Accepts files.
+        deliveries: Knows what became of them.
+        master: Holds locations and products.
+        health: Says whether the stream's side can be used.
+    """
+    runs = LakeRuns(store)
+    service = Service(
+        settings=settings,
+        store=store,
+        runs=runs,
+        forecasts=ForecastStore(runs),
+        history=History(store),
+        desk=desk,
+        deliveries=deliveries,
+        master=master,
+        health=health,
+        uploads=UploadSlots(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.forecasts.start()
+        try:
+            yield
+        finally:
+            service.forecasts.stop()
+
+    app = FastAPI(
+        title="Headrace",
+        version=version("headrace"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.service = service
+    problems.install(app)
+    app.add_middleware(edge.Edge)
+    for part in (delivery_routes, forecast_routes, master_routes, service_routes):
+        app.include_router(part.router)
+    service_routes.install_openapi(app)
+    return app

@@ -1,0 +1,65 @@
+"""A filled lake, the stream's side in memory, and the service on both."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from infra.blobs import BlobStore, open_store
+from infra.settings import IngestSettings, Settings, load_settings
+from serving.app import create_app
+from tests.serving import lake_content as content
+from tests.serving.parts import MemoryStream
+
+FILE_BYTES_MAX = 50_000_000
+
+
+def settings_of(folder: Path) -> Settings:
+    return load_settings(home=folder, ingest=IngestSettings(file_bytes_max=FILE_BYTES_MAX))
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> BlobStore:
+    """A lake with sealed sales and a published run; only read it."""
+    store = open_store(settings_of(tmp_path_factory.mktemp("filled")))
+    days = [content.LAST_DAY - timedelta(days=back) for back in reversed(range(content.DAYS))]
+    content.write_sales(store, content.sales(content.PLACES, content.THINGS, days))
+    rows = content.forecast(list(content.PLACES), list(content.THINGS), content.LAST_DAY + timedelta(days=1))
+    content.publish(store, "2026-11-20-a", rows)
+    return store
+
+
+@pytest.fixture
+def stream() -> MemoryStream:
+    """The stream's side with some locations and products."""
+    made = MemoryStream()
+    made.frames = content.master_frames(content.PLACES, content.THINGS)
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a lake of their own and a bound on files that a test can reach."""
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+def store(settings: Settings) -> BlobStore:
+    """An empty lake."""
+    return open_store(settings)
+
+
+@pytest.fixture
+def app(settings: Settings, filled: BlobStore, stream: MemoryStream) -> FastAPI:
+    """The service on the filled lake."""
+    return create_app(settings, filled, stream, stream, stream, stream)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """A client of the service."""
+    with TestClient(app) as made:
+        yield made

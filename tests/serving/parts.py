@@ -1,0 +1,100 @@
+"""The stream's side as the service sees it, held in memory: every Protocol of `serving.ports`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
+
+import polars as pl
+
+from infra.errors import DeliveryError, UnavailableError
+from serving.ports import Content, Delivery, MasterTable, PartHealth, Receipt, State
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class MemoryStream:
+    """Accepts files, keeps their digests and counts, and answers for what became of them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Delivery] = {}
+        self.digests: dict[tuple[str, str], int] = {}
+        self.frames: dict[str, pl.DataFrame] = {}
+        self.offsets: Mapping[int, int] = {0: 7}
+        self.health = [PartHealth("stream", ready=True, detail="followed to its end")]
+        self.down = False
+        self.largest_read_bytes = 0
+
+    def accept(self, customer_id: str, content: Content | None, name: str, stream: BinaryIO) -> Receipt:
+        if self.down:
+            raise UnavailableError("the broker does not answer")
+        digest, size_bytes = hashlib.sha256(), 0
+        while piece := stream.read(256 * 1024):
+            self.largest_read_bytes = max(self.largest_read_bytes, len(piece))
+            size_bytes += len(piece)
+            digest.update(piece)
+        found: str | None = content or name.split("-")[0].split(".")[0]
+        if found not in ("sales", "locations", "products", "prices", "events"):
+            raise DeliveryError(
+                f"the name {name!r} does not begin with what the file holds; say it with content"
+            )
+        key = (customer_id, digest.hexdigest())
+        repeated = key in self.digests
+        delivery_id = self.digests.setdefault(key, len(self.digests))
+        if not repeated:
+            self.add(
+                delivery_id, customer_id, content=found, name=name, size_bytes=size_bytes, state="accepted"
+            )
+        return Receipt(delivery_id, repeated, found, "csv", key[1], size_bytes)
+
+    def add(
+        self,
+        delivery_id: int,
+        customer_id: str,
+        *,
+        state: State,
+        content: str = "sales",
+        name: str = "sales.csv",
+        size_bytes: int = 1_000,
+        records: int = 0,
+        by_code: Mapping[str, int] | None = None,
+        reason: str | None = None,
+    ) -> Delivery:
+        invalid = max((by_code or {}).values(), default=0)
+        at = NOON + timedelta(minutes=delivery_id)
+        done_at = at + timedelta(seconds=20) if state in ("done", "rejected") else None
+        self.kept[delivery_id] = Delivery(
+            delivery_id, customer_id, content, "csv", name, size_bytes, state, records, records - invalid,
+            invalid, at, at, dict(by_code or {}), reason, done_at)  # fmt: skip
+        return self.kept[delivery_id]
+
+    def customers(self) -> Sequence[str]:
+        return sorted({one.customer_id for one in self.kept.values()})
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        return self.kept.get(delivery_id)
+
+    def page(
+        self, customer_id: str, state: State | None, before: int | None, limit: int
+    ) -> Sequence[Delivery]:
+        newest_first = sorted(self.kept.values(), key=lambda one: -one.delivery_id)
+        found = [
+            one
+            for one in newest_first
+            if one.customer_id == customer_id
+            and state in (None, one.state)
+            and (before is None or one.delivery_id < before)
+        ]
+        return found[:limit]
+
+    def locations(self, customer_id: str) -> MasterTable:
+        return MasterTable(self._of(self.frames["locations"], customer_id), self.offsets)
+
+    def products(self, customer_id: str) -> MasterTable:
+        return MasterTable(self._of(self.frames["products"], customer_id), self.offsets)
+
+    def parts(self) -> Sequence[PartHealth]:
+        return self.health
+
+    def _of(self, frame: pl.DataFrame, customer_id: str) -> pl.DataFrame:
+        return frame.filter(pl.col("customer_id") == customer_id)
