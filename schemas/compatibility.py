@@ -26,7 +26,7 @@ from schemas.records import AvroType, without_logical_types
 Level = Literal[
     "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"
 ]
-"""What a new version must keep. BACKWARD: it reads older data. FORWARD: the older read its data. FULL: both."""
+"""What a new version must keep: to read older data (BACKWARD), to be read by older readers, or both."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 
