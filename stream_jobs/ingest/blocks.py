@@ -34,6 +34,7 @@ class Limits:
 
     Attributes:
         chunk_rows: Most records in a block.
+        file_bytes_max: Largest file as it came.
         expanded_bytes_max: Most bytes a compressed file expands to.
         record_bytes_max: Largest single record.
         depth_max: Deepest nesting of XML elements (the root counts) or JSON values.
@@ -41,6 +42,7 @@ class Limits:
     """
 
     chunk_rows: int
+    file_bytes_max: int
     expanded_bytes_max: int
     record_bytes_max: int
     depth_max: int
@@ -51,6 +53,7 @@ class Limits:
         """The bounds that stand in the settings."""
         return cls(
             chunk_rows=settings.chunk_rows,
+            file_bytes_max=settings.file_bytes_max,
             expanded_bytes_max=settings.expanded_bytes_max,
             record_bytes_max=settings.record_bytes_max,
             depth_max=settings.depth_max,

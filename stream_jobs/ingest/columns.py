@@ -29,7 +29,7 @@ FOUND_CHARS_MAX = 60
 
 _EXPECTED: dict[Kind, str] = {
     "number": "a number such as 12.5",
-    "time": f"a date and time as in ISO 8601, such as 2026-05-01T14:30:00+02:00, between {YEARS[0]} and {YEARS[1]}",
+    "time": f"an ISO 8601 time such as 2026-05-01T14:30:00+02:00, between {YEARS[0]} and {YEARS[1]}",
     "date": f"a date such as 2026-05-01, between {YEARS[0]} and {YEARS[1]}",
     "flag": "true or false",
 }
@@ -67,7 +67,7 @@ def typed(block: Block, content: Content, limits: Limits) -> pl.DataFrame:
 
     Returns:
         One row a record: every field of the content in its type, defaults filled in, and `defect`: what could
-        not be read, in words, null when all could. A record with a defect keeps the fields that could be read.
+        not be read, in words, null when all could. A record with a defect keeps what could be read.
 
     Raises:
         DeliveryError: A typed column (of Parquet) has a type that its field cannot have.
@@ -90,7 +90,8 @@ def typed(block: Block, content: Content, limits: Limits) -> pl.DataFrame:
 
 def _read(block: Block, field: Field, limits: Limits) -> _Read:
     if field.name not in block.columns.columns:
-        return _Read(pl.Series(field.name, [None], dtype=DTYPES[field.kind]).new_from_index(0, block.rows))
+        missing = pl.Series(field.name, [None], dtype=DTYPES[field.kind])
+        return _Read(missing.new_from_index(0, block.rows))
     found = block.columns[field.name]
     if found.dtype == pl.Null:
         return _Read(found.cast(DTYPES[field.kind]))

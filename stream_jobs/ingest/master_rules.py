@@ -1,7 +1,7 @@
 """The rules of master data, judged while a file is read.
 
-They look at a record's own fields and `defect` only: what makes a location or a product wrong does not hang on
-other records. Guarantee: as with sales, every rule that a record breaks is reported.
+They look at a record's own fields and `defect` only: what makes a location or a product wrong does not hang
+on other records. Guarantee: as with sales, every rule that a record breaks is reported.
 """
 
 import zoneinfo

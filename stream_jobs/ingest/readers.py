@@ -7,12 +7,13 @@ wrong with the file is a DeliveryError in words for the customer; an error of th
 import io
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import IO, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
-from infra.errors import DeliveryError
+from infra.errors import DeliveryError, HeadraceError, UnavailableError
 from stream_jobs.ingest.blocks import BLOCK_BYTES, Block, ByteStream, Limits
 from stream_jobs.ingest.contents import Content
 from stream_jobs.ingest.csv_rows import read_csv
@@ -56,7 +57,7 @@ def read_blocks(
         raise DeliveryError(f"format: expected xml, csv, jsonl or parquet; found {file_format!r}")
 
 
-def expanded(file: BinaryIO, compression: str | None, bytes_max: int) -> ByteStream:
+def expanded(file: IO[bytes], compression: str | None, bytes_max: int) -> ByteStream:
     """The file's bytes, decompressed.
 
     Args:
@@ -70,9 +71,8 @@ def expanded(file: BinaryIO, compression: str | None, bytes_max: int) -> ByteStr
 class _Expanded:
     """A compressed file's bytes, counted."""
 
-    def __init__(self, file: BinaryIO, compression: str, bytes_max: int) -> None:
-        self._file = _Watched(file)
-        source = pa.PythonFile(cast("io.IOBase", self._file), mode="r")
+    def __init__(self, file: IO[bytes], compression: str, bytes_max: int) -> None:
+        source = pa.PythonFile(cast("io.IOBase", file), mode="r")
         self._stream = pa.CompressedInputStream(source, cast("Literal['gzip', 'zstd']", compression))
         self._compression = compression
         self._bytes_max = bytes_max
@@ -82,8 +82,6 @@ class _Expanded:
         try:
             piece = self._stream.read(BLOCK_BYTES if size < 0 else size)
         except OSError as error:
-            if self._file.failure is not None:
-                raise self._file.failure from None
             raise DeliveryError(
                 f"expected whole {self._compression} data; found a break behind {self._taken} bytes: {error}"
             ) from error
@@ -95,17 +93,48 @@ class _Expanded:
         return bytes(piece)
 
 
-class _Watched:
-    """Remembers the error that reading the file itself raised, to tell it from broken data."""
+class _Stored(io.RawIOBase):
+    """A stored file whose errors are the store's, never the file's."""
 
     def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
         self._file = file
-        self.failure: BaseException | None = None
-        self.closed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
     def read(self, size: int = -1, /) -> bytes:
-        try:
+        with _of_the_store():
             return self._file.read(size)
-        except BaseException as error:
-            self.failure = error
-            raise
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        with _of_the_store():
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _of_the_store() -> Iterator[None]:
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except OSError as error:
+        raise UnavailableError(f"reading a stored file from the lake: {error}") from error
+
+
+def stored(file: BinaryIO) -> BinaryIO:
+    """A file of the blob store, whose reading raises UnavailableError where the store fails.
+
+    Readers can then take any OSError of a decompressor or of Parquet for a damaged file.
+    """
+    return cast("BinaryIO", _Stored(file))

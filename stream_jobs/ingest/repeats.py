@@ -15,7 +15,8 @@ class Repeats:
     """The ids of one delivery so far."""
 
     def __init__(self) -> None:
-        # Sorted runs, each at least twice as long as the next: a look-up costs few searches, a record few merges.
+        # Sorted runs, each at least twice as long as the next: a look-up costs few searches, a record few
+        # merges.
         self._runs: list[Hashes] = []
 
     def mark(self, ids: pl.Series) -> pl.Series:
