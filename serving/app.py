@@ -82,6 +82,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # Measured by `edge`; FastAPI's own would also read the environment for where to send its figures.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
     problems.install(app)

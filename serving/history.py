@@ -94,14 +94,8 @@ class History:
     def _read(
         self, manifest: Manifest, location_id: str, product_id: str, first: date, last: date
     ) -> pl.DataFrame:
-        items = [
-            item for item in manifest.of(DAILY.name) if item.day is not None and first <= item.day <= last
-        ]
-        days = pl.Series([item.day for item in items], dtype=pl.Date)
+        items = [item for item in manifest.of(DAILY.name) if item.day is not None and first <= item.day <= last]
         # Objects are read under their digests: what the folders show may be sealed anew meanwhile.
-        paths = [kept_path(item.sha256) for item in items]
-        rows = scan(self._store, paths, DAILY, place_column="place")
+        rows = scan(self._store, [kept_path(item.path, item.sha256) for item in items], DAILY)
         wanted = rows.filter(pl.col("location_id") == location_id, pl.col("product_id") == product_id)
-        found = collect(wanted, self._store)
-        # The day is the name of a folder and stands in no file.
-        return found.with_columns(sold_on=days.gather(found["place"])).select(COLUMNS).sort("sold_on")
+        return collect(wanted.select(COLUMNS), self._store).sort("sold_on")

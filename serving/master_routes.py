@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 from fastapi import APIRouter, Request, Response
 
+from lake.manifests import sealed_customers
 from serving import cursors
 from serving.answers import CustomersAnswer, LocationsAnswer, ProblemAnswer, ProductsAnswer
 from serving.negotiation import Format, choose
@@ -83,8 +84,9 @@ def master_page(
 
 @router.get("/v1/customers", response_model=CustomersAnswer)
 def list_customers(parts: Parts) -> CustomersAnswer:
-    """List the customers that delivered anything."""
-    return CustomersAnswer(customers=list(parts.deliveries.customers()))
+    """List the customers that delivered anything or have sales in the lake."""
+    found = {*parts.deliveries.customers(), *sealed_customers(parts.store)}
+    return CustomersAnswer(customers=sorted(found))
 
 
 @router.get("/v1/locations", response_model=LocationsAnswer, responses=RESPONSES)
