@@ -149,8 +149,8 @@ def write_block(frame: pl.DataFrame, columns: Sequence[Column], head: bytes) -> 
     target = io.BytesIO()
     frame.select([column.name for column in columns]).rechunk().write_avro(target)
     buffer = _datums(target.getbuffer(), frame.height)
-    # Polars writes every value and every item as a union with null. The branch is dropped where the schema has
-    # no union, and turned round where its null stands last.
+    # Polars writes every value and every item as a union with null. The branch is dropped where the schema
+    # has no union, and turned round where its null stands last.
     written = [_written_lengths(frame[column.name], column) for column in columns]
     row_sizes = np.sum(written, axis=0)
     place = np.cumsum(row_sizes) - row_sizes

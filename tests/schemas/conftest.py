@@ -16,7 +16,7 @@ def installation(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def registry(installation: Settings) -> Iterator[Registry]:
     """A client of the running registry."""
     client = Registry(installation)
