@@ -1,0 +1,247 @@
+"""One model for all series: boosted trees with a Poisson loss on the quotient of sales and the level formula.
+
+Guarantee: the same panel, origin and settings give the same model on any number of threads; no more than
+`rows_max` rows are ever held; what was learned depends on no day after the origin.
+
+With the target y ÷ m and the weight m, where m is what `levels.expected_day` expects, the Poisson loss is
+that of a model with log m as offset. Rows weigh by the price of a unit besides, since an error costs money.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from ml.baselines import WeekdayMean
+from ml.features import FeatureCoding, at_origin, coding_of, feature_rows
+from ml.levels import LOOK_BACK_DAYS, look_back
+from ml.models import FittedModel, Forecast, check_horizon, forecast_around
+from ml.panel import Panel, on_sale_ahead
+from ml.quantiles import Dispersion, calibrate
+
+NAME = "global_trees"
+TRAINING_ORIGINS_MAX = 64
+HISTORY_DAYS_MIN = 28
+"""Days that a training origin has behind it at least."""
+TARGET_DAYS_MIN = 7
+"""Days between the first training origin and the last target beyond one horizon."""
+CELLS_MIN = 10_000
+"""Days of series on sale that the trees need; below, they learn single days by heart."""
+ROWS_MIN = 500
+ROWS_PER_THREAD = 50_000
+"""Rows that a further thread pays for: threads that wait for each other cost more than they do on fewer."""
+PREDICT_ROWS = 400_000
+"""Rows forecast at once; bounds the memory."""
+CALIBRATION_ROWS_SHARE = 0.25
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTrees:
+    """Boosted trees that have learned; see `GlobalTrees`.
+
+    Attributes:
+        trees: The fitted regressor.
+        coding: Numbers of the names, as they were when it was fitted.
+        dispersion: How wide the quantiles lie.
+        notes: What a reader should know.
+        threads: Threads used to predict.
+        name: The model's name.
+    """
+
+    trees: HistGradientBoostingRegressor
+    coding: FeatureCoding
+    dispersion: Dispersion
+    notes: tuple[str, ...] = ()
+    threads: int | None = None
+    name: str = NAME
+
+    def predict(self, panel: Panel, origin: int, horizon_days: int) -> Forecast:
+        """See `models.FittedModel.predict`."""
+        check_horizon(panel, origin, horizon_days)
+        mean = predict_mean(self.trees, self.coding, panel, origin, horizon_days, self.threads)
+        return forecast_around(panel, origin, mean, self.dispersion, model=self.name, notes=self.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalTrees:
+    """Boosted trees over all series; a history too short for them is left to the weekday mean.
+
+    Attributes:
+        rows_max: Rows sampled for the fit.
+        trees: Number of trees.
+        learning_rate: Weight of each tree.
+        leaves: Leaves of each tree.
+        leaf_rows_min: Rows in a leaf at least.
+        seed: Of the sample and the trees.
+        threads: Threads used; None means one for each core.
+    """
+
+    rows_max: int = 400_000
+    trees: int = 160
+    learning_rate: float = 0.05
+    leaves: int = 31
+    leaf_rows_min: int = 60
+    seed: int = 7
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return NAME
+
+    def fit(self, panel: Panel, origin: int, horizon_days: int) -> FittedModel:
+        """See `models.Model.fit`."""
+        check_horizon(panel, origin, horizon_days)
+        reason = _too_little(panel, origin, horizon_days)
+        if reason:
+            return WeekdayMean(NAME, (reason,)).fit(panel, origin, horizon_days)
+        coding = coding_of(panel)
+        trees = self._fit_trees(panel, coding, origin, horizon_days, self.rows_max)
+        if trees is None:
+            reason = f"Fewer than {ROWS_MIN} days of sales to learn from: the weekday mean stands in."
+            return WeekdayMean(NAME, (reason,)).fit(panel, origin, horizon_days)
+        dispersion, notes = self._dispersion(panel, coding, origin, horizon_days)
+        return FittedTrees(trees, coding, dispersion, notes, self.threads)
+
+    def _fit_trees(
+        self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int, rows_max: int
+    ) -> HistGradientBoostingRegressor | None:
+        rows = training_rows(panel, coding, origin, horizon_days, rows_max, self.seed)
+        if rows is None:
+            return None
+        features, target, weight = rows
+        trees = HistGradientBoostingRegressor(
+            loss="poisson",
+            max_iter=self.trees,
+            learning_rate=self.learning_rate,
+            max_leaf_nodes=self.leaves,
+            min_samples_leaf=min(self.leaf_rows_min, max(5, len(target) // 200)),
+            l2_regularization=1.0,
+            categorical_features=coding.categorical,
+            early_stopping=False,
+            random_state=self.seed,
+        )
+        with threadpool_limits(_threads(self.threads, len(target)), user_api="openmp"):
+            trees.fit(features, target, sample_weight=weight)
+        return trees
+
+    def _dispersion(
+        self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int
+    ) -> tuple[Dispersion, tuple[str, ...]]:
+        """Dispersions by a smaller model that was fitted a horizon earlier, whose outcome is known."""
+        earlier = origin - horizon_days
+        trees = None
+        if not _too_little(panel, earlier, horizon_days):
+            rows_max = max(ROWS_MIN, int(self.rows_max * CALIBRATION_ROWS_SHARE))
+            trees = self._fit_trees(panel, coding, earlier, horizon_days, rows_max)
+        if trees is None:
+            note = "The history is too short to try the trees: the range is that of the weekday mean."
+            return WeekdayMean().fit(panel, origin, horizon_days).dispersion, (note,)
+        mean = predict_mean(trees, coding, panel, earlier, horizon_days, self.threads)
+        mean = np.where(on_sale_ahead(panel, earlier, horizon_days), mean, 0)
+        return calibrate(mean, panel.quantity[:, earlier + 1 : origin + 1], self.seed), ()
+
+
+def training_rows(
+    panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int, rows_max: int, seed: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.float64]] | None:
+    """Sample rows of many earlier origins.
+
+    Args:
+        panel: The panel.
+        coding: Numbers of the names.
+        origin: Last day that may be learned from.
+        horizon_days: Days ahead that rows look.
+        rows_max: Rows at most.
+        seed: Of the sample.
+
+    Returns:
+        Features (n_rows, n_features), target (n_rows,) sales ÷ expectation, weight (n_rows,) with mean 1;
+        None when there are too few rows, or no sale among them.
+    """
+    random = np.random.default_rng(seed)
+    first = max(HISTORY_DAYS_MIN - 1, min(LOOK_BACK_DAYS, (origin + 1) // 3))
+    origins = np.unique(np.linspace(first, origin - 1, TRAINING_ORIGINS_MAX).round().astype(np.int64))
+    parts: list[tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = []
+    for number, at in enumerate(origins):
+        room = (rows_max - sum(len(part[1]) for part in parts)) // (len(origins) - number)
+        farthest = min(horizon_days, origin - int(at))
+        series, ahead = _sample(panel, int(at), farthest, room, random)
+        gathered = at_origin(panel, look_back(panel, int(at)), coding)
+        features, expected = feature_rows(gathered, series, ahead)
+        parts.append((features, panel.quantity[series, at + ahead], expected, panel.unit_value[series]))
+    features, sold, expected, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(sold) < ROWS_MIN or not sold.any():
+        return None
+    weight: NDArray[np.float64] = (expected * value).astype(np.float64)
+    target: FloatArray = np.divide(sold, expected, dtype=np.float32)
+    # The regressor refuses a column without any value (no prices, say); a constant is never split.
+    features[:, np.isnan(features).all(axis=0)] = 0
+    return features, target, weight / float(weight.mean())
+
+
+def predict_mean(
+    trees: HistGradientBoostingRegressor,
+    coding: FeatureCoding,
+    panel: Panel,
+    origin: int,
+    horizon_days: int,
+    threads: int | None,
+) -> FloatArray:
+    """Means of the days after an origin, whether the series is on sale or not.
+
+    Returns:
+        (n_series, horizon_days) float32, units a day.
+    """
+    at = at_origin(panel, look_back(panel, origin), coding)
+    mean = np.empty((panel.n_series, horizon_days), dtype=np.float32)
+    ahead = np.arange(1, horizon_days + 1)
+    with threadpool_limits(_threads(threads, mean.size), user_api="openmp"):
+        for chosen in _chunks(panel.n_series, max(1, PREDICT_ROWS // horizon_days)):
+            features, expected = feature_rows(
+                at, np.repeat(chosen, horizon_days), np.tile(ahead, len(chosen))
+            )
+            ratio = trees.predict(features).astype(np.float32)
+            mean[chosen] = (ratio * expected).reshape(len(chosen), horizon_days)
+    return mean
+
+
+def _chunks(n_series: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, n_series, size):
+        yield np.arange(start, min(start + size, n_series))
+
+
+def _sample(
+    panel: Panel, origin: int, farthest: int, rows_max: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of series and days ahead whose outcome is known and that were on sale, as known at the origin."""
+    outcome = panel.quantity[:, origin + 1 : origin + 1 + farthest]
+    valid = np.flatnonzero(on_sale_ahead(panel, origin, farthest) & ~np.isnan(outcome))
+    if len(valid) > rows_max:
+        valid = np.sort(random.choice(valid, rows_max, replace=False, shuffle=False))
+    return valid // farthest, valid % farthest + 1
+
+
+def _too_little(panel: Panel, origin: int, horizon_days: int) -> str:
+    """Why trees cannot learn here; empty when they can."""
+    days, needed = origin + 1, HISTORY_DAYS_MIN + TARGET_DAYS_MIN + horizon_days
+    if days < needed:
+        return f"{max(days, 0)} days of history, {needed} are needed: the weekday mean stands in."
+    cells = int(panel.on_sale[:, : origin + 1].sum())
+    if cells < CELLS_MIN:
+        return f"{cells} days of series on sale, {CELLS_MIN} are needed: the weekday mean stands in."
+    if panel.first_sale.min() > origin:
+        return "Nothing was sold yet: the weekday mean stands in."
+    return ""
+
+
+def _threads(wanted: int | None, rows: int) -> int:
+    """Threads that pay for a number of rows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(wanted or cores, cores, rows // ROWS_PER_THREAD))
