@@ -79,13 +79,15 @@ def _first(places: list[Path], names: Sequence[str]) -> Path | None:
     for place in places:
         for name in names:
             # Of several files with daily sales the one that goes furthest serves.
-            matches = sorted(
-                place.glob(name),
-                key=lambda path: int(path.stem.rpartition("_d")[2] or 0) if "*" in name else 0,
-            )
+            matches = sorted(place.glob(name), key=_last_day)
             if matches:
                 return matches[-1]
     return None
+
+
+def _last_day(path: Path) -> int:
+    digits = path.stem.rpartition("_d")[2]
+    return int(digits) if digits.isdigit() else 0
 
 
 def read_calendar(files: M5Files) -> pl.DataFrame:
@@ -128,24 +130,25 @@ def read_store(files: M5Files, store: str, days: Sequence[int]) -> StoreSales:
 
 def read_prices(files: M5Files, store: str) -> pl.DataFrame:
     """One store's weekly prices: item_id, wm_yr_wk, sell_price, in the order of items and weeks."""
-    source = _scan(files.prices)
-    _require(files.prices, source.collect_schema().names(), ["store_id", "item_id", "wm_yr_wk", "sell_price"])
-    here = source.filter(pl.col("store_id").cast(pl.String) == store).select(
-        pl.col("item_id").cast(pl.String),
-        pl.col("wm_yr_wk").cast(pl.Int32),
-        pl.col("sell_price").cast(pl.Float64),
-    )
+    here = _prices(files).filter(pl.col("store_id").cast(pl.String) == store).drop("store_id")
     return here.collect(engine="streaming").sort("item_id", "wm_yr_wk")
 
 
 def first_weeks(files: M5Files) -> pl.DataFrame:
     """Of each item the first week in which any store had a price for it: item_id, wm_yr_wk."""
-    weeks = (
-        _scan(files.prices)
-        .group_by(pl.col("item_id").cast(pl.String))
-        .agg(pl.col("wm_yr_wk").min().cast(pl.Int32))
-    )
+    weeks = _prices(files).group_by("item_id").agg(pl.col("wm_yr_wk").min())
     return weeks.collect(engine="streaming").sort("item_id")
+
+
+def _prices(files: M5Files) -> pl.LazyFrame:
+    source = _scan(files.prices)
+    _require(files.prices, source.collect_schema().names(), ["store_id", "item_id", "wm_yr_wk", "sell_price"])
+    return source.select(
+        "store_id",
+        pl.col("item_id").cast(pl.String),
+        pl.col("wm_yr_wk").cast(pl.Int32),
+        pl.col("sell_price").cast(pl.Float64),
+    )
 
 
 def _scan(path: Path) -> pl.LazyFrame:

@@ -164,7 +164,7 @@ def _matrix(forecasts: pl.DataFrame, series: pl.DataFrame, days: pl.DataFrame) -
     )
     if chosen.select(pl.struct("row", "column").is_duplicated().any()).item():
         raise SettingError("forecasts: expected one row for each location, product and day, found several")
-    if not chosen["mean"].is_finite().all():
+    if not chosen["mean"].is_finite().fill_null(value=False).all():
         raise SettingError("forecasts: expected finite means, found null or NaN")
     matrix = np.zeros((series.height, days.height))
     matrix[chosen["row"].to_numpy(), chosen["column"].to_numpy()] = chosen["mean"].to_numpy()

@@ -4,7 +4,7 @@ Guarantee: a fault changes only what it names, and each changed record carries t
 give it, in the order of validation's rules. `codes` is empty text where the record is good.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,7 +74,10 @@ def good(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def spoil(
-    records: pl.DataFrame, faults: Mapping[str, int], generator: np.random.Generator
+    records: pl.DataFrame,
+    faults: Mapping[str, int],
+    generator: np.random.Generator,
+    spared: Collection[str] = (),
 ) -> tuple[pl.DataFrame, Damage | None]:
     """Put faults into sale lines chosen at random, each line at most one fault.
 
@@ -82,6 +85,7 @@ def spoil(
         records: Good sale lines with the column `codes`.
         faults: How many lines of each fault in `FAULTS`.
         generator: Chooses the lines.
+        spared: Locations whose lines stay good: one that closes would break a further rule with a wrong date.
 
     Returns:
         The records with their codes, and the damage to be done to the file's text, if any.
@@ -90,9 +94,10 @@ def spoil(
         FaultError: There are fewer lines than faults.
     """
     wanted = sum(faults.values())
-    if wanted > records.height:
-        raise FaultError(f"expected at least {wanted} sale lines to put faults into, found {records.height}")
-    chosen = generator.choice(records.height, size=wanted, replace=False)
+    places = records["location_id"].is_in(list(spared)).not_().arg_true().to_numpy()
+    if wanted > len(places):
+        raise FaultError(f"expected at least {wanted} sale lines to put faults into, found {len(places)}")
+    chosen = generator.choice(places, size=wanted, replace=False)
     names = np.repeat(list(faults), list(faults.values()))
     fault_at = pl.DataFrame({"row": chosen.astype(np.uint32), "fault": names})
     marked = records.with_row_index("row").join(fault_at, on="row", how="left").sort("row")

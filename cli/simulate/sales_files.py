@@ -14,6 +14,7 @@ from cli.delivery_files import FileStyle
 from cli.simulate.deliveries import Delivery
 from cli.simulate.demand import World
 from cli.simulate.faults import Damage, good, spoil
+from cli.simulate.retailers import RETAILERS
 
 NEW_SITE = "zrh-west"
 """The location whose sales come with its own opening, in no regular file."""
@@ -21,6 +22,7 @@ GERMAN = FileStyle(separator=";", byte_order_mark=True)
 """CSV as a spreadsheet in German writes it."""
 
 _LATE_SITE = "nue-markt"
+_CLOSING = {site.id for retailer in RETAILERS for site in retailer.sites if site.closed is not None}
 _GREENFIELD_FAULTS: dict[int, dict[str, int]] = {
     # By the period's place from the end.
     4: {
@@ -80,7 +82,7 @@ def between(lines: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
 def spoilt(world: World, item: Delivery, faults: Mapping[str, int]) -> Delivery:
     """The delivery with faults; which lines they hit depends on the seed and the file's name."""
     generator = np.random.default_rng([world.seed, zlib.crc32(f"{item.customer_id}/{item.name}".encode())])
-    records, damage = spoil(item.records, faults, generator)
+    records, damage = spoil(item.records, faults, generator, _CLOSING)
     told = [_NOTES.get(name, name) for name in faults]
     return Delivery(
         item.customer_id, item.content, item.name, records, ", ".join(filter(None, told)), item.style, damage
