@@ -137,7 +137,7 @@ class AppendTable:
             The chain's new end.
 
         Raises:
-            AlreadyExistsError: Another writer has written this file; stop, and begin at the chain's end again.
+            AlreadyExistsError: Another writer has written this file; stop and ask for the chain's end again.
             FaultError: The rows do not fit the table, or the offsets do not follow the chain.
         """
         if first_timestamp.tzinfo is None:

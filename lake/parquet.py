@@ -39,7 +39,7 @@ def parquet_bytes(frame: pl.DataFrame, table: LakeTable, notes: Mapping[str, str
     rows = check_frame(frame, table).sort(table.order, nulls_last=True)
     metadata = {NOTE_PREFIX + name: value for name, value in {"table": table.name, **(notes or {})}.items()}
     schema = table.file_schema.with_metadata(metadata)
-    arrow = _arrow(rows, schema)
+    arrow = arrow_table(rows, schema)
     sink = pa.BufferOutputStream()
     pq.write_table(
         arrow,
@@ -53,10 +53,9 @@ def parquet_bytes(frame: pl.DataFrame, table: LakeTable, notes: Mapping[str, str
     return sink.getvalue().to_pybytes()
 
 
-def _arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """The rows as an Arrow table of exactly this schema, also where a column is null in a row that may be."""
-    arrow = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return arrow.cast(schema)
+def arrow_table(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table of exactly this schema, with the metadata of its fields."""
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
 
 
 def read_metadata(store: BlobStore, path: str) -> FileMetaData:
