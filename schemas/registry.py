@@ -5,8 +5,8 @@ it. An id, once answered, is never asked for again by the same process.
 """
 
 import json
-import logging
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -28,8 +28,6 @@ from infra.errors import (
 from infra.settings import Settings
 from schemas.compatibility import LEVELS, Level, incompatibilities
 from schemas.records import AvroType
-
-logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -66,6 +64,8 @@ class Registry:
             self._client = SchemaRegistryClient(properties)
         except ValueError as error:
             raise SettingError(f"HEADRACE_REGISTRY_URL: {error}; expected http://HOST:PORT") from error
+        # Whoever drops a client without closing it leaves no connection behind.
+        self._closed = weakref.finalize(self, self._client.close)
         self._schemas: dict[int, AvroType] = {}
         self._unknown: OrderedDict[int, float] = OrderedDict()
 
@@ -182,7 +182,7 @@ class Registry:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._closed()
 
     def _ask_or_none(self, question: Callable[[], Answer]) -> Answer | None:
         try:

@@ -5,7 +5,6 @@ the server, since nobody can say what stands in the log.
 """
 
 import json
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,6 @@ from starlette.routing import Route
 
 from infra.errors import HeadraceError
 from schemas.registry_rules import RefusedError, SchemaRegistry
-
-logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 2**19
 """Largest request; what is larger would not fit into a message of the log."""

@@ -5,19 +5,17 @@ entry counts only once it was committed and read back. After an error of `append
 """
 
 import json
-import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.errors import CommitUnknownError, FencedError, MissingPartError, UnavailableError
 from infra.kafka import admin, check_broker, producer
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
-
-logger = logging.getLogger(__name__)
 
 SCHEMAS_TOPIC = "_schemas"
 _TIMEOUT_S = 30.0
@@ -50,29 +48,34 @@ class RegistryLog:
         self._reader = TopicReader(settings, [SCHEMAS_TOPIC], "schema-registry")
 
     def read(self) -> Iterator[Entry]:
-        """The entries that were committed since the last call, up to now.
+        """The entries that are committed and were not returned yet, up to now.
 
         Raises:
             UnavailableError: The end of the log was not reached in time.
         """
         for batch in self._reader.read_to_end():
-            for message in batch:
-                raw_key, raw_value = message.key(), message.value()
-                if raw_key is not None:
-                    yield json.loads(raw_key), None if raw_value is None else json.loads(raw_value)
+            yield from _entries(batch)
 
-    def append(self, entries: list[Entry]) -> None:
-        """Commit entries, all of them or none.
+    def append(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Commit entries, all of them or none, and read them back.
+
+        Returns:
+            Every entry that was not returned yet, up to the last of the given ones.
 
         Raises:
             FencedError: Another registry has opened the log.
-            CommitUnknownError: The broker did not say whether it committed them.
+            CommitUnknownError: The broker did not say whether it committed them, or does not show them.
         """
+        written: list[int] = []
         try:
             self._producer.begin_transaction()
             for key, value in entries:
                 self._producer.produce(
-                    SCHEMAS_TOPIC, key=_text(key), value=None if value is None else _text(value), partition=0
+                    SCHEMAS_TOPIC,
+                    key=_text(key),
+                    value=None if value is None else _text(value),
+                    partition=0,
+                    on_delivery=lambda _error, message: written.append(message.offset() or 0),
                 )
             self._producer.commit_transaction(_TIMEOUT_S)
         except KafkaException as error:
@@ -80,10 +83,27 @@ class RegistryLog:
             if cause.fatal() or cause.code() in _FENCED:
                 raise FencedError(f"another schema registry writes {SCHEMAS_TOPIC}: {cause.str()}") from error
             raise CommitUnknownError(f"writing {SCHEMAS_TOPIC}: {cause.str()}") from error
+        return self._read_back(max(written))
+
+    def _read_back(self, last_offset: int) -> list[Entry]:
+        deadline, found = time.monotonic() + _TIMEOUT_S, []
+        while self._reader.positions[SCHEMAS_TOPIC, 0] <= last_offset:
+            if time.monotonic() > deadline:
+                raise CommitUnknownError(f"{SCHEMAS_TOPIC} does not show what was committed at {last_offset}")
+            # One message at a time: asked for more, the client waits for more.
+            found += _entries(self._reader.poll(rows_max=1, timeout_s=1.0))
+        return found
 
     def close(self) -> None:
         """Leave the broker."""
         self._reader.close()
+
+
+def _entries(messages: Sequence[Message]) -> Iterator[Entry]:
+    for message in messages:
+        raw_key, raw_value = message.key(), message.value()
+        if raw_key is not None:
+            yield json.loads(raw_key), None if raw_value is None else json.loads(raw_value)
 
 
 def _text(entry: dict[str, Any]) -> bytes:

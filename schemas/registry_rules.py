@@ -45,15 +45,12 @@ class SchemaRegistry:
         """Restore everything from the log."""
         self._log, self._state = log, RegistryState()
         self._lock = threading.RLock()
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        for key, value in self._log.read():
+        for key, value in log.read():
             self._state.apply(key, value)
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        self._log.append(list(entries))
-        self._catch_up()
+        for key, value in self._log.append(entries):
+            self._state.apply(key, value)
 
     def register(self, subject: str, schema: str, kind: str, references: Sequence[Any]) -> Version:
         """The version of a schema in a subject: the one that it has, or a new one."""

@@ -80,7 +80,8 @@ def run_registry(settings: Settings, port: int) -> None:
 
 
 def _listening(port: int) -> socket.socket:
-    listener = socket.socket()
+    # With the protocol named, asyncio sends small answers at once instead of waiting for an acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
