@@ -125,9 +125,14 @@ class RunAnswer(Answer):
 
     run_id: str
     current: bool = Field(description="Whether its forecasts are the ones being served.")
-    run: dict[str, object] = Field(
-        description="What the run recorded of itself: model, manifest, metrics, verdict."
-    )
+    model: str = Field(description="The model.")
+    manifest: int = Field(description="Number of the lake's manifest that it was trained on.")
+    made_on: date = Field(description="The day it was made, UTC.")
+    origin: date = Field(description="Last day of sales that it used; its forecasts begin on the next.")
+    horizon_days: int = Field(description="Days forecast.")
+    accepted: bool = Field(description="Whether it passed the gate; a run that did not is never served.")
+    reasons: list[str] = Field(description="Why it did not pass, or remarks on one that did.")
+    metrics: dict[str, float] = Field(description="Scores of the backtest by name.")
 
 
 class RunsAnswer(Answer):
@@ -135,6 +140,7 @@ class RunsAnswer(Answer):
 
     customer_id: str
     current: str | None = Field(description="The run being served; null when none is.")
+    total: int = Field(description="Runs that there are.")
     runs: list[RunAnswer]
 
 
@@ -162,7 +168,7 @@ class HistoryAnswer(Answer):
     )
     data_up_to: date | None = Field(description="Newest sealed day of the customer; null when none is.")
     history: list[HistoryRow]
-    next_cursor: None = None
+    next_cursor: None
 
 
 class LocationRow(Answer):

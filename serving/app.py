@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from infra.blobs import BlobStore
 from infra.settings import Settings
+from lake.read import Lake
 from serving import (
     delivery_routes,
     edge,
@@ -55,7 +56,7 @@ def create_app(
     runs = LakeRuns(store)
     service = Service(
         settings=settings,
-        store=store,
+        lake=Lake(store),
         runs=runs,
         forecasts=ForecastStore(runs),
         history=History(store),

@@ -6,6 +6,7 @@ bytes sent again are answered with the first id, so sending again after a broken
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from datetime import UTC
 from typing import Annotated, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -14,19 +15,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from serving import cursors
-from serving.answers import DeliveriesAnswer, DeliveryAnswer, ProblemAnswer, ReceiptAnswer
-from serving.negotiation import Format
+from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ProblemAnswer, ReceiptAnswer
+from serving.negotiation import MEDIA_TYPES, Format, choose
 from serving.parameters import (
+    Ask,
     Cursor,
     Customer,
     DeliveryId,
     DeliveryStates,
     FileContent,
     FileName,
+    Limit,
 )
 from serving.ports import Delivery, Receipt
-from serving.problems import FOREIGN_ORIGIN, UNKNOWN_DELIVERY, Problem
+from serving.problems import FOREIGN_ORIGIN, STALE_CURSOR, UNKNOWN_DELIVERY, Problem
 from serving.service import Parts, Service
+from serving.tables import DESCRIPTIONS, Page, page_response
 from serving.uploads import RequestBody, UploadError, buffered, too_large
 
 router = APIRouter(tags=["Deliveries"])
@@ -159,3 +163,45 @@ def known_delivery(parts: Service, delivery_id: int) -> Delivery:
 def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
     """Show what became of a delivery."""
     return delivery_answer(known_delivery(parts, delivery_id))
+
+
+@router.get(
+    "/v1/deliveries/{delivery_id}/errors",
+    response_model=ErrorsAnswer,
+    responses={
+        200: {"content": {MEDIA_TYPES[form]: {} for form in ERROR_FORMATS}},
+        404: {"model": ProblemAnswer},
+        406: {"model": ProblemAnswer},
+        410: {"model": ProblemAnswer},
+    },
+)
+def list_errors(
+    request: Request,
+    parts: Parts,
+    delivery_id: DeliveryId,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    form: Ask = None,
+) -> Response:
+    """List the refused records of a delivery by their place in the file, with every reason."""
+    chosen = choose(request.headers.get("accept"), form, ERROR_FORMATS)
+    delivery = known_delivery(parts, delivery_id)
+    query = ("errors", delivery_id)
+    seen, offset = ("", 0) if cursor is None else cursors.decode_number(cursor, query)
+    accepted_on = delivery.accepted_at.astimezone(UTC).date()
+    rows, listed = parts.lake.errors(
+        delivery.customer_id, delivery_id, offset, limit, received_on=accepted_on
+    )
+    # More refused records may lie before the page's beginning than when the cursor was made.
+    if cursor is not None and seen != str(listed):
+        raise Problem(STALE_CURSOR, f"{seen} refused records could be listed then, {listed} now.")
+    following = cursors.encode(query, str(listed), offset + limit) if offset + limit < listed else None
+    about = {
+        "delivery_id": delivery_id,
+        "customer_id": delivery.customer_id,
+        # The report may lag behind the lake as well as run ahead of it.
+        "total": max(delivery.invalid, listed),
+        "listed": listed,
+    }
+    page = Page("errors", rows.select(ERROR_COLUMNS), about, following, DESCRIPTIONS["sales_error"])
+    return page_response(request, page, chosen, {"Headrace-Total": str(about["total"])})

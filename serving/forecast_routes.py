@@ -11,8 +11,8 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from serving import cursors
-from serving.answers import ForecastsAnswer, HistoryAnswer, ProblemAnswer, RunsAnswer
-from serving.forecast_run import ForecastRun, Selection
+from serving.answers import ForecastsAnswer, HistoryAnswer, ProblemAnswer, RunAnswer, RunsAnswer
+from serving.forecast_run import RunTable, Selection
 from serving.negotiation import MEDIA_TYPES, Format, choose
 from serving.parameters import (
     ID_CHARS_MAX,
@@ -45,7 +45,7 @@ FORMATS: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()
 
 def run_to_read(
     parts: Service, customer_id: str, cursor: str | None, query: tuple[object, ...]
-) -> tuple[ForecastRun, int]:
+) -> tuple[RunTable, int]:
     """The run that a request reads, and the row in it to begin at.
 
     Raises:
@@ -63,7 +63,7 @@ def run_to_read(
     return run, position
 
 
-def etag_of(run: ForecastRun, form: Format) -> str:
+def etag_of(run: RunTable, form: Format) -> str:
     """The entity tag of an answer from a run; the address says which of its rows."""
     return f'"{run.origin.run_id}.{form.value}"'
 
@@ -74,7 +74,7 @@ def is_known(request: Request, etag: str) -> bool:
     return etag in held or "*" in held
 
 
-def origin_columns(run: ForecastRun) -> list[pl.Expr]:
+def origin_columns(run: RunTable) -> list[pl.Expr]:
     """What JSON says beside the rows, as columns for the formats that have only columns."""
     return [pl.lit(value).alias(name) for name, value in run.origin.fields().items()]
 
@@ -127,7 +127,24 @@ def list_runs(
     limit: Annotated[int, Query(ge=1, le=200, description="Most runs, the newest first.")] = 20,
 ) -> RunsAnswer:
     """List the runs of the forecasting flow, also those that were not published, and why."""
-    return parts.runs.newest(customer_id, limit)
+    current = parts.runs.current(customer_id)
+    found, total = parts.runs.newest(customer_id, limit)
+    shown = [
+        RunAnswer(
+            run_id=run.run_id,
+            current=run.run_id == current,
+            model=run.model,
+            manifest=run.manifest,
+            made_on=run.made_on,
+            origin=run.origin,
+            horizon_days=run.horizon_days,
+            accepted=run.accepted,
+            reasons=list(run.reasons),
+            metrics=dict(run.metrics),
+        )
+        for run in found
+    ]
+    return RunsAnswer(customer_id=customer_id, current=current, total=total, runs=shown)
 
 
 @router.get(

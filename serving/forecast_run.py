@@ -50,7 +50,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class ForecastRun:
+class RunTable:
     """A run's forecasts and their index; made by `index_run`.
 
     Attributes:
@@ -136,7 +136,7 @@ def _day(day: date) -> int:
     return (day - date(1970, 1, 1)).days
 
 
-def index_run(origin: Origin, frame: pl.DataFrame) -> ForecastRun:
+def index_run(origin: Origin, frame: pl.DataFrame) -> RunTable:
     """Sort a run's forecasts and index them.
 
     Args:
@@ -154,4 +154,4 @@ def index_run(origin: Origin, frame: pl.DataFrame) -> ForecastRun:
     )
     locations = {name: (stop - size, stop) for name, stop, size in stretches}
     days = rows["date"].to_physical().cast(pl.Int32).to_numpy()
-    return ForecastRun(origin, rows, locations, products, codes.to_numpy(), days)
+    return RunTable(origin, rows, locations, products, codes.to_numpy(), days)

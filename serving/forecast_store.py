@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infra.errors import HeadraceError
-from serving.forecast_run import ForecastRun
+from serving.forecast_run import RunTable
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class RunSource(Protocol):
         """Id of the run that is published now; None when none is."""
         ...
 
-    def load(self, customer_id: str, run_id: str) -> ForecastRun:
+    def load(self, customer_id: str, run_id: str) -> RunTable:
         """A run with all its rows."""
         ...
 
@@ -37,8 +37,8 @@ class RunSource(Protocol):
 class Held:
     """A customer's published run, and the one before it for readers who are still paging through it."""
 
-    run: ForecastRun
-    previous: ForecastRun | None = None
+    run: RunTable
+    previous: RunTable | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +79,7 @@ class ForecastStore:
             self._thread.join()
             self._thread = None
 
-    def current(self, customer_id: str) -> ForecastRun | None:
+    def current(self, customer_id: str) -> RunTable | None:
         """The customer's published run; None when none is published. Blocks only when it is not held yet.
 
         Raises:
@@ -92,7 +92,7 @@ class ForecastStore:
                 held = self._use(customer_id) or self._look(customer_id, None)
         return held.run if held else None
 
-    def run(self, customer_id: str, run_id: str) -> ForecastRun | None:
+    def run(self, customer_id: str, run_id: str) -> RunTable | None:
         """A run that is held: the published one or the one before it; None when it is neither.
 
         Raises:

@@ -6,15 +6,14 @@ reads nothing. Memory is bounded by the number of answers kept.
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import polars as pl
 
 from infra.blobs import BlobStore
 from lake.manifests import Manifest, load_manifest
-from lake.objects import kept_path
-from lake.scan import collect, scan
+from lake.read import Lake
 from schemas.lake_tables import LAKE_TABLES, polars_schema
 
 DAILY = LAKE_TABLES["sales_daily"]
@@ -46,7 +45,7 @@ class History:
     """
 
     def __init__(self, store: BlobStore) -> None:
-        self._store = store
+        self._lake = Lake(store)
         self._answers: OrderedDict[tuple[object, ...], Series] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -73,7 +72,7 @@ class History:
             UnavailableError: The lake does not answer.
             CorruptLakeError: An object of the lake is gone or is no Parquet file.
         """
-        manifest = load_manifest(self._store, customer_id)
+        manifest = load_manifest(self._lake.store, customer_id)
         if manifest is None or manifest.last_sold_on is None:
             return Series(pl.DataFrame(schema=EMPTY).select(COLUMNS))
         last = min(end or manifest.last_sold_on, manifest.last_sold_on)
@@ -94,8 +93,6 @@ class History:
     def _read(
         self, manifest: Manifest, location_id: str, product_id: str, first: date, last: date
     ) -> pl.DataFrame:
-        items = [item for item in manifest.of(DAILY.name) if item.day is not None and first <= item.day <= last]
-        # Objects are read under their digests: what the folders show may be sealed anew meanwhile.
-        rows = scan(self._store, [kept_path(item.path, item.sha256) for item in items], DAILY)
-        wanted = rows.filter(pl.col("location_id") == location_id, pl.col("product_id") == product_id)
-        return collect(wanted.select(COLUMNS), self._store).sort("sold_on")
+        rows = self._lake.daily(manifest.customer_id, first, last, as_of=manifest)
+        wanted = rows.lazy().filter(pl.col("location_id") == location_id, pl.col("product_id") == product_id)
+        return replace(rows, plan=wanted.select(COLUMNS)).polars().sort("sold_on")

@@ -1,18 +1,18 @@
 """Forecast runs as the lake keeps them: the published one, its rows, and what every run says of itself."""
 
-import io
-
-import orjson
-import polars as pl
+import threading
+from collections import OrderedDict
 
 from infra.blobs import BlobStore
-from infra.errors import CorruptLakeError, NotFoundError
-from serving.answers import RunAnswer, RunsAnswer
-from serving.forecast_run import ForecastRun, Origin, index_run
+from infra.errors import CorruptLakeError
+from lake import forecasts
+from serving.forecast_run import Origin, RunTable, index_run
+
+RECORDS_MAX = 4_096
 
 
 class LakeRuns:
-    """Reads runs from the lake.
+    """Reads runs from the lake. The record of a run never changes, so each is read once while it is kept.
 
     Args:
         store: The lake.
@@ -20,44 +20,57 @@ class LakeRuns:
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store
+        self._records: OrderedDict[tuple[str, str], forecasts.ForecastRun] = OrderedDict()
+        self._lock = threading.Lock()
 
     def current(self, customer_id: str) -> str | None:
         """Id of the run that is published now; None when none is.
 
         Raises:
+            CorruptLakeError: The pointer names a run of which there is no record.
             UnavailableError: The lake does not answer.
         """
-        try:
-            return str(orjson.loads(self._store.read(f"forecast_runs/{customer_id}/current.json"))["run_id"])
-        except NotFoundError:
-            return None
+        found = forecasts.current(self._store, customer_id)
+        return None if found is None else found.run_id
 
-    def load(self, customer_id: str, run_id: str) -> ForecastRun:
+    def load(self, customer_id: str, run_id: str) -> RunTable:
         """A run with all its rows.
 
         Raises:
-            CorruptLakeError: The pointer names a run that is not there or holds rows of several runs.
+            CorruptLakeError: There is no such run, or its file is not what was written.
             UnavailableError: The lake does not answer.
         """
-        path = f"forecasts/customer_id={customer_id}/run_id={run_id}/part.parquet"
-        frame = pl.read_parquet(io.BytesIO(self._store.read(path)), hive_partitioning=False)
-        origins = frame.select("model", "made_on", "manifest").unique()
-        if origins.height != 1:
-            raise CorruptLakeError(f"{path}: expected rows of one run, found {origins.height} origins")
-        return index_run(Origin(customer_id, run_id, **origins.row(0, named=True)), frame)
+        run = self.record(customer_id, run_id)
+        origin = Origin(customer_id, run_id, run.model, run.made_on, run.manifest)
+        return index_run(origin, forecasts.forecast_frame(self._store, run))
 
-    def newest(self, customer_id: str, limit: int) -> RunsAnswer:
-        """What the newest runs say of themselves, newest first."""
-        current = self.current(customer_id)
-        paths = [
-            path
-            for path in self._store.list(f"forecast_runs/{customer_id}")
-            if not path.endswith("/current.json")
-        ]
-        runs = []
-        for path in sorted(paths, reverse=True)[:limit]:
-            run_id = path.rsplit("/", 1)[-1].removesuffix(".json")
-            runs.append(
-                RunAnswer(run_id=run_id, current=run_id == current, run=orjson.loads(self._store.read(path)))
+    def record(self, customer_id: str, run_id: str) -> forecasts.ForecastRun:
+        """What a run says of itself; errors as in `load`."""
+        key = (customer_id, run_id)
+        with self._lock:
+            if key in self._records:
+                self._records.move_to_end(key)
+                return self._records[key]
+        found = forecasts.load_run(self._store, customer_id, run_id)
+        if found is None:
+            raise CorruptLakeError(
+                f"run {run_id} of {customer_id}: expected its record in the lake, found none"
             )
-        return RunsAnswer(customer_id=customer_id, current=current, runs=runs)
+        with self._lock:
+            self._records[key] = found
+            while len(self._records) > RECORDS_MAX:
+                self._records.popitem(last=False)
+        return found
+
+    def newest(self, customer_id: str, limit: int) -> tuple[list[forecasts.ForecastRun], int]:
+        """What the newest runs say of themselves, newest first, published or not, and how many there are.
+
+        Raises:
+            CorruptLakeError: The record of a run cannot be read.
+            UnavailableError: The lake does not answer.
+        """
+        names = [path.rsplit("/", 1)[-1] for path in self._store.list(f"forecast_runs/{customer_id}")]
+        run_ids = [name.removesuffix(".json") for name in names if name != "current.json"]
+        found = [self.record(customer_id, run_id) for run_id in run_ids]
+        found.sort(key=lambda run: (run.made_on, run.manifest, run.run_id), reverse=True)
+        return found[:limit], len(found)

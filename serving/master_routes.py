@@ -6,7 +6,6 @@ from typing import Any
 import polars as pl
 from fastapi import APIRouter, Request, Response
 
-from lake.manifests import sealed_customers
 from serving import cursors
 from serving.answers import CustomersAnswer, LocationsAnswer, ProblemAnswer, ProductsAnswer
 from serving.negotiation import Format, choose
@@ -85,7 +84,7 @@ def master_page(
 @router.get("/v1/customers", response_model=CustomersAnswer)
 def list_customers(parts: Parts) -> CustomersAnswer:
     """List the customers that delivered anything or have sales in the lake."""
-    found = {*parts.deliveries.customers(), *sealed_customers(parts.store)}
+    found = {*parts.deliveries.customers(), *parts.lake.customers()}
     return CustomersAnswer(customers=sorted(found))
 
 

@@ -5,7 +5,7 @@ Guarantee: whatever goes wrong, the answer is `application/problem+json` with `t
 reference. Nothing about the inside of the service stands in a 500.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from infra.errors import DeliveryError, UnavailableError
 
@@ -56,7 +57,7 @@ NO_FORECAST = Kind(
 STALE_CURSOR = Kind(
     "stale-cursor",
     410,
-    "The run that this cursor pages through is gone",
+    "What this cursor pages through has changed",
     "Ask again from the start, without cursor.",
 )
 BAD_CURSOR = Kind(
@@ -191,25 +192,42 @@ def of_validation(error: RequestValidationError) -> Problem:
     return Problem(INVALID_REQUEST, named, errors=found)
 
 
-def of_http(error: HTTPException) -> Problem:
-    """The problem of an error that the framework itself raised, such as an unknown address."""
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """Every method that the address `path` takes; the framework itself names those of one route only."""
+    found = {
+        method.upper()
+        for template, methods in app.openapi()["paths"].items()
+        if compile_path(template)[0].match(path)
+        for method in methods
+    }
+    return sorted(found)
+
+
+def of_http(error: HTTPException, methods: Sequence[str]) -> Problem:
+    """The problem of an error that the framework itself raised, such as an unknown address.
+
+    Args:
+        error: The error.
+        methods: What the address takes.
+    """
     headers = dict(error.headers or {})
     if error.status_code == NOT_FOUND.status:
         return Problem(NOT_FOUND, "No resource has this address.", headers)
     if error.status_code == METHOD_NOT_ALLOWED.status:
-        return Problem(METHOD_NOT_ALLOWED, f"Allowed: {headers.get('Allow', 'see /docs')}.", headers)
+        allowed = ", ".join(methods) or headers.get("Allow", "GET")
+        return Problem(METHOD_NOT_ALLOWED, f"Allowed: {allowed}.", {**headers, "Allow": allowed})
     kind = Kind(REFUSED.slug, error.status_code, REFUSED.title, REFUSED.action)
     return Problem(kind, str(error.detail), headers)
 
 
-def of_exception(error: Exception) -> Problem:
-    """The problem of an error that a request may meet."""
+def of_exception(error: Exception, request: Request) -> Problem:
+    """The problem of an error that a request met."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
         return of_validation(error)
     if isinstance(error, HTTPException):
-        return of_http(error)
+        return of_http(error, allowed_methods(request.app, request.url.path))
     if isinstance(error, DeliveryError):
         return Problem(DELIVERY_REFUSED, str(error))
     return Problem(UNAVAILABLE, str(error), {"Retry-After": "5"})
@@ -219,7 +237,7 @@ def install(app: FastAPI) -> None:
     """Make `app` answer every error with a problem document."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_response(of_exception(error), request.url.path)
+        return problem_response(of_exception(error, request), request.url.path)
 
     for sort in (Problem, RequestValidationError, HTTPException, DeliveryError, UnavailableError):
         app.add_exception_handler(sort, answer)

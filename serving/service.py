@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from infra.blobs import BlobStore
 from infra.settings import Settings
+from lake.read import Lake
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
@@ -19,7 +19,7 @@ class Service:
     """The parts of one running service."""
 
     settings: Settings
-    store: BlobStore
+    lake: Lake
     runs: LakeRuns
     forecasts: ForecastStore
     history: History

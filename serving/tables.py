@@ -21,7 +21,8 @@ from serving.negotiation import MEDIA_TYPES, Format
 TIME_TEXT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 LIST_SEPARATOR = "; "
 DESCRIPTIONS: Mapping[str, Mapping[str, dict[bytes | str, bytes | str]]] = {
-    table.name: {one.name: {**(one.metadata or {})} for one in table.schema} for table in LAKE_TABLES.values()
+    table.name: {one.name: {key: text for key, text in (one.metadata or {}).items()} for one in table.schema}
+    for table in LAKE_TABLES.values()
 }
 """By table of the lake and column its description and unit, as Arrow fields carry them."""
 

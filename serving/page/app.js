@@ -161,7 +161,7 @@ function showOrigin(found, past, runs, rows) {
   if (found) parts.push(`run ${found.run_id}`);
   const line = [element("span", {}, parts.join(" · "))];
   const newest = runs.runs[0];
-  if (newest && newest.run_id !== runs.current && newest.reasons.length) {
+  if (newest && !newest.accepted && newest.reasons.length) {
     line.push(element("span", { class: "held" },
       `The newest run, ${newest.run_id}, was not published: ${newest.reasons.join("; ")}.`));
   }

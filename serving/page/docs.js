@@ -99,4 +99,4 @@ document.getElementById("problem-list").replaceChildren(...description["x-proble
   element("dd", {}, kind.action)]));
 document.documentElement.dataset.theme = localStorage.getItem("theme") || "auto";
 // What the address names did not exist when the browser looked for it.
-document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+if (location.hash) location.replace(location.hash);

@@ -1,6 +1,6 @@
-"""A small retailer's lake, written by the lake's own functions: sales, their seal, refused records and forecasts."""
+"""A small retailer's lake, written by the lake's own functions: sales, refused records and forecasts."""
 
-import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from infra.blobs import BlobStore
+from lake import forecasts as lake_forecasts
 from lake.append import AppendTable
-from lake.parquet import parquet_bytes
+from lake.forecasts import ForecastRun
 from lake.seal import seal
 from schemas.lake_tables import LAKE_TABLES, polars_schema
 from serving.forecast_run import QUANTILES
@@ -32,7 +33,7 @@ def expected(place: str, thing: str, day: date) -> float:
     """What sells on a day: a level of the series, more on Saturdays, a slow swing over the year."""
     level = 6 + 5 * (sum(f"{place}{thing}".encode()) % 9)
     week = (1.0, 0.95, 0.9, 1.0, 1.25, 1.6, 0.35)[day.weekday()]
-    return level * week * (1 + 0.15 * np.sin(2 * np.pi * day.timetuple().tm_yday / 365))
+    return level * week * (1 + 0.15 * math.sin(2 * math.pi * day.timetuple().tm_yday / 365))
 
 
 def sales(
@@ -105,17 +106,60 @@ def forecast(
 
 
 def publish(
-    store: BlobStore, run_id: str, frame: pl.DataFrame, customer_id: str = CUSTOMER, made_on: date = LAST_DAY
+    store: BlobStore,
+    run_id: str,
+    frame: pl.DataFrame,
+    customer_id: str = CUSTOMER,
+    made_on: date = LAST_DAY,
+    reasons: tuple[str, ...] = (),
 ) -> None:
-    rows = frame.with_columns(
-        model=pl.lit("global_trees"), manifest=pl.lit(1, pl.Int64), made_on=pl.lit(made_on)
+    """Publish a run as the daily flow does; with reasons its gate refuses it."""
+    run = ForecastRun(
+        run_id,
+        customer_id,
+        "global_trees",
+        1,
+        made_on,
+        made_on,
+        HORIZON,
+        not reasons,
+        reasons,
+        {"wrmsse": 0.8},
     )
-    store.replace(
-        f"forecasts/customer_id={customer_id}/run_id={run_id}/part.parquet",
-        parquet_bytes(rows, LAKE_TABLES["forecasts"]),
-    )
-    store.replace(f"forecast_runs/{customer_id}/{run_id}.json", json.dumps({"run_id": run_id}).encode())
-    store.replace(f"forecast_runs/{customer_id}/current.json", json.dumps({"run_id": run_id}).encode())
+    about = {
+        "model": pl.lit(run.model),
+        "manifest": pl.lit(run.manifest, pl.Int64),
+        "made_on": pl.lit(made_on),
+    }
+    lake_forecasts.publish(store, run, frame.with_columns(**about))
+
+
+def write_errors(store: BlobStore, delivery_id: int, count: int, first: int = 0) -> None:
+    """Append refused records as the sink of sales-error does: one file, from the chain's end on."""
+    table = AppendTable(store, "sales_error")
+    previous = table.chain_end(0)
+    begin = previous.next_offset if previous else 0
+    rows = [
+        {
+            "customer_id": CUSTOMER,
+            "delivery_id": delivery_id,
+            "position": 3 * (first + number) + 1,
+            "content": "sales",
+            "sale_id": f"s{first + number}",
+            "location_id": "berlin-1",
+            "product_id": "beer",
+            "codes": ["unknown_product", "negative_quantity"],
+            "messages": [
+                "product_id: expected a product delivered before, found 'beer'",
+                "quantity: expected 0 or more, found -1",
+            ],
+            "original": b"-",
+            "judged_at": NOON,
+        }
+        for number in range(count)
+    ]
+    frame = pl.DataFrame(rows, schema=polars_schema(table.table.file_schema))
+    table.append(0, begin, begin + count + 1, NOON, frame, previous)
 
 
 def master_frames(

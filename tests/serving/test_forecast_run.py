@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.forecast_run import COLUMNS, KEYS, QUANTILES, ForecastRun, Origin, Selection, index_run
+from serving.forecast_run import COLUMNS, KEYS, QUANTILES, Origin, RunTable, Selection, index_run
 
 FIRST = date(2026, 11, 21)
 ORIGIN = Origin("acme", "run-1", "trees", date(2026, 11, 20), 3)
@@ -39,7 +39,7 @@ def plainly(frame: pl.DataFrame, wanted: Selection) -> pl.DataFrame:
     return frame.filter(kept).select(COLUMNS).sort(KEYS)
 
 
-def all_pages(run: ForecastRun, wanted: Selection, limit: int) -> pl.DataFrame:
+def all_pages(run: RunTable, wanted: Selection, limit: int) -> pl.DataFrame:
     """Every page of a selection, put together."""
     pages, position = [], 0
     for _ in range(10_000):
