@@ -29,7 +29,7 @@ from schemas.records import (
 )
 from schemas.registry import Registry
 from schemas.resolution import Resolution, default_values, resolution, resolve
-from schemas.rows import parsed, read_frame, read_record, records_of, write_record
+from schemas.rows import RecordReader, parsed, read_frame, records_of, write_record
 
 HEAD_BYTES = 5
 _HEAD = struct.Struct(">bI")
@@ -60,6 +60,7 @@ class _Writer:
 
     schema: AvroType
     how: Resolution
+    one: RecordReader
 
 
 class Codec:
@@ -166,7 +167,7 @@ class Codec:
         bad: dict[int, str] = {}
         for schema_id in _by_schema_id([value], bad):
             writer = self._writer(schema_id)
-            return read_record((value or b"")[HEAD_BYTES:], parsed(writer.schema), self._parsed)
+            return writer.one.read((value or b"")[HEAD_BYTES:])
         raise UndecodableError(bad[0])
 
     def _written_head(self) -> bytes:
@@ -177,11 +178,11 @@ class Codec:
     def _writer(self, schema_id: int) -> _Writer:
         if schema_id not in self._writers:
             schema = self._registry.schema_by_id(schema_id)
-            self._writers[schema_id] = _Writer(schema, resolution(schema, self._schema))
-        writer = self._writers[schema_id]
-        if writer.how.refusal is not None:
-            raise UndecodableError(f"written with schema {schema_id}: {writer.how.refusal}")
-        return writer
+            how = resolution(schema, self._schema)
+            if how.refusal is not None:
+                raise UndecodableError(f"written with schema {schema_id}: {how.refusal}")
+            self._writers[schema_id] = _Writer(schema, how, RecordReader(schema, self._schema))
+        return self._writers[schema_id]
 
     def _read(self, bodies: list[bytes], writer: _Writer) -> tuple[pl.DataFrame, dict[int, str]]:
         if writer.how.written is None:

@@ -196,6 +196,8 @@ class Registry:
             return question()
         except httpx2.TransportError as error:
             raise UnavailableError(f"{where} does not answer: {error}.") from error
+        except ValueError as error:
+            raise FaultError(f"{where} answers what no schema registry answers: {error}") from error
         except SchemaRegistryError as error:
             code, status = error.error_code, error.http_status_code
             if code in (_REFUSED_SUBJECT, _REFUSED_VERSION, _REFUSED_SCHEMA, _NO_LEVEL):

@@ -86,7 +86,8 @@ class RegistryLog:
         return self._read_back(max(written))
 
     def _read_back(self, last_offset: int) -> list[Entry]:
-        deadline, found = time.monotonic() + _TIMEOUT_S, []
+        deadline = time.monotonic() + _TIMEOUT_S
+        found: list[Entry] = []
         while self._reader.positions[SCHEMAS_TOPIC, 0] <= last_offset:
             if time.monotonic() > deadline:
                 raise CommitUnknownError(f"{SCHEMAS_TOPIC} does not show what was committed at {last_offset}")

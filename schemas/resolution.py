@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.exceptions import ComputeError
 
 from schemas.compatibility import logical_changes
 from schemas.records import AvroType, Column, flat_columns
@@ -144,12 +145,27 @@ def default_values(column: Column, rows: int) -> pl.Series:
 
 
 def _widened(values: pl.Series, column: Column, bad: dict[int, str]) -> pl.Series:
-    widened = values.cast(column.physical, strict=False)
+    try:
+        widened = values.cast(column.physical, strict=False)
+    except ComputeError:
+        # Polars refuses the whole column for one value that is no UTF-8.
+        texts = [_text(value) for value in values]
+        widened = pl.Series(values.name, texts, dtype=column.physical)
     lost = widened.is_null() & values.is_not_null()
     if column.repeated:
         lost |= widened.list.eval(pl.element().is_null()).list.any()
     _mark(bad, lost, lambda _: f"field {column.name!r} does not turn into {_shape(column)}")
     return widened
+
+
+def _text(value: Any) -> Any:
+    """Bytes as text, also inside of a list; None for what is no UTF-8."""
+    if isinstance(value, pl.Series):
+        return [_text(item) for item in value]
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _symbols(values: pl.Series, source: Column, column: Column, bad: dict[int, str]) -> pl.Series:

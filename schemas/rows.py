@@ -24,30 +24,43 @@ def parsed(schema: AvroType) -> AvroType:
     return fastavro.parse_schema(schema)
 
 
-def read_record(body: bytes, writer: AvroType, reader: AvroType) -> dict[str, Any]:
-    """Read one record.
+class RecordReader:
+    """Reads single records of one writer's schema as another's."""
 
-    Args:
-        body: Its bytes, without any header.
-        writer: Parsed schema that it was written with.
-        reader: Parsed schema to read it as.
+    def __init__(self, writer: AvroType, reader: AvroType) -> None:
+        """Choose the schemas, both as parsed JSON."""
+        self._writer, self._reader = parsed(writer), parsed(reader)
+        written = {field["name"] for field in writer["fields"]}
+        # fastavro hands out a default as it stands in the JSON: text for bytes, a number for a date.
+        self._defaults = {
+            field["name"]: _default(field["default"], field["type"])
+            for field in reader["fields"]
+            if "default" in field and written.isdisjoint({field["name"], *field.get("aliases", ())})
+        }
 
-    Raises:
-        UndecodableError: The bytes are not one such record, neither more nor less.
-    """
-    source = io.BytesIO(body)
-    try:
-        record = fastavro.schemaless_reader(source, writer, reader)
-        # fastavro reads an int of 40 bits without a word.
-        within = fastavro.validation.validate(record, reader, raise_errors=False)
-    except Exception as error:
-        # Whatever the decoder runs into in foreign bytes says the same of them.
-        raise UndecodableError(f"{type(error).__name__}: {str(error)[:200]}") from error
-    if source.tell() != len(body):
-        raise UndecodableError(f"{len(body) - source.tell()} bytes follow the end of the record")
-    if not within:
-        raise UndecodableError("a value lies outside of the range of its type")
-    return cast("dict[str, Any]", record)
+    def read(self, body: bytes) -> dict[str, Any]:
+        """Read one record.
+
+        Args:
+            body: Its bytes, without any header.
+
+        Raises:
+            UndecodableError: The bytes are not one such record, neither more nor less.
+        """
+        source = io.BytesIO(body)
+        try:
+            record = cast("dict[str, Any]", fastavro.schemaless_reader(source, self._writer, self._reader))
+            record.update(self._defaults)
+            # fastavro reads an int of 40 bits without a word.
+            within = fastavro.validation.validate(record, self._reader, raise_errors=False)
+        except Exception as error:
+            # Whatever the decoder runs into in foreign bytes says the same of them.
+            raise UndecodableError(f"{type(error).__name__}: {str(error)[:200]}") from error
+        if source.tell() != len(body):
+            raise UndecodableError(f"{len(body) - source.tell()} bytes follow the end of the record")
+        if not within:
+            raise UndecodableError("a value lies outside of the range of its type")
+        return record
 
 
 def write_record(record: Mapping[str, Any], writer: AvroType) -> bytes:
@@ -94,19 +107,12 @@ def read_frame(
     Returns:
         One row for each good record, in order; and the reasons of the others by their place.
     """
-    parsed_writer, parsed_reader = parsed(writer), parsed(reader)
-    written = {field["name"] for field in writer["fields"]}
-    # fastavro hands out a default as it stands in the JSON: text for bytes, a number for a date.
-    defaults = {
-        field["name"]: _default(field["default"], field["type"])
-        for field in reader["fields"]
-        if "default" in field and written.isdisjoint({field["name"], *field.get("aliases", ())})
-    }
+    record_reader = RecordReader(writer, reader)
     rows: list[dict[str, Any]] = []
     bad: dict[int, str] = {}
     for place, body in enumerate(bodies):
         try:
-            rows.append(read_record(body, parsed_writer, parsed_reader) | defaults)
+            rows.append(record_reader.read(body))
         except UndecodableError as error:
             bad[place] = str(error)
     return frame_of(rows, reader), bad

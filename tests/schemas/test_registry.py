@@ -1,6 +1,8 @@
 """Our client of the registry: refusals come with reasons, and before anything is produced."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -15,7 +17,10 @@ from infra.errors import (
 from infra.settings import Settings
 from schemas.registry import Registry
 
-MONEY = '{"type":"record","name":"M","fields":[{"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}'
+MONEY = (
+    '{"type":"record","name":"M","fields":'
+    '[{"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}'
+)
 
 
 def test_registering_twice_gives_the_same_id(registry: Registry) -> None:
@@ -85,3 +90,25 @@ def test_a_server_that_is_no_registry_is_a_fault(installation: Settings) -> None
     settings = installation.model_copy(update={"registry_url": f"{installation.registry}/elsewhere"})
     with pytest.raises(FaultError, match="answers 404"):
         Registry(settings).latest("x")
+
+
+def test_a_page_is_no_answer(offline_settings: Settings) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", offline_settings.ports.registry), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(FaultError, match="answers what no schema registry answers"):
+            Registry(offline_settings).check()
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
