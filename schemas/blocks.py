@@ -112,13 +112,24 @@ def read_block(bodies: Sequence[bytes], columns: Sequence[Column]) -> pl.DataFra
     if frame.height != len(bodies):
         return None
     implied = np.zeros(frame.height, dtype=np.int64)
+    rows: list[Lengths] = []
+    truths: list[Lengths] = []
     for column in columns:
         values = frame[column.name]
         if values.dtype != column.physical or (values.null_count() and not column.nullable):
             return None
         implied += lengths(values, column)
+        if column.kind == "boolean":
+            # The last byte of this field, within its record.
+            truths.append(implied[values.is_not_null().to_numpy()] - 1)
+            rows.append(np.flatnonzero(values.is_not_null().to_numpy()))
     found = np.fromiter(map(len, bodies), dtype=np.int64, count=len(bodies))
-    return frame if np.array_equal(implied, found) else None
+    if not np.array_equal(implied, found):
+        return None
+    # Of a boolean that is neither 0 nor 1 decoders make what they like.
+    starts, raw = np.cumsum(found) - found, np.frombuffer(data, dtype=np.uint8)
+    places = [starts[row] + within for row, within in zip(rows, truths, strict=True)]
+    return None if any((raw[place] > 1).any() for place in places) else frame
 
 
 def _container_head(columns: Sequence[Column]) -> bytes:

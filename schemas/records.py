@@ -183,7 +183,7 @@ def _column(field: dict[str, Any]) -> Column | None:
     kind, logical = described["type"], described.get("logicalType")
     if not isinstance(kind, str) or kind not in PHYSICAL:
         return None
-    if repeated and (kind == "enum" or logical is not None):
+    if repeated and (kind in ("enum", "boolean") or logical is not None):
         return None
     if logical is not None and (kind, logical) not in LOGICAL:
         return None

@@ -96,8 +96,8 @@ def test_bytes_that_are_no_text_spoil_their_own_row() -> None:
     good, bad = both_ways(record(field("bytes")), record(field("string")), [b"a", b"\xff", b"b"])
     assert good["x"].to_list() == ["a", "b"]
     assert bad == [1]
-    lists = [record(field({"type": "array", "items": kind})) for kind in ("bytes", "string")]
-    assert both_ways(*lists, [[b"a", b"\xff"], [], [b"b"]])[1] == [0]
+    written, read = (record(field({"type": "array", "items": kind})) for kind in ("bytes", "string"))
+    assert both_ways(written, read, [[b"a", b"\xff"], [], [b"b"]])[1] == [0]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_null_that_stands_last_in_its_union_is_written_so() -> None:
     )
     columns = flat_columns(schema)
     assert columns is not None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"x": None, "y": [1, 2**40], "z": "b"},
         {"x": "é", "y": [], "z": "a"},
         {"x": "", "y": [-1], "z": "c"},
@@ -209,6 +209,20 @@ def test_a_block_of_which_any_record_may_be_displaced_is_refused(
     bodies = [body(schema, {"x": number}) for number in (1, 2, 3)]
     assert read_block(bodies, columns) is not None
     assert read_block(spoil(bodies), columns) is None
+
+
+@pytest.mark.parametrize("kind", ["boolean", ["null", "boolean"], ["boolean", "null"]])
+def test_a_boolean_that_is_neither_true_nor_false_is_left_to_the_other_decoder(kind: Any) -> None:
+    schema = record(field("string", "s"), field(kind), field("int", "y"))
+    columns = flat_columns(schema) or ()
+    rows: list[dict[str, Any]] = [{"s": "a" * n, "x": True, "y": 0} for n in range(3)]
+    if kind != "boolean":
+        rows.append({"s": "", "x": None, "y": 9})
+    bodies = [body(schema, row) for row in rows]
+    block = read_block(bodies, columns)
+    assert block is not None
+    assert block["x"].to_list() == [row["x"] for row in rows]
+    assert read_block([*bodies[:1], bodies[1][:-2] + b"\x02" + bodies[1][-1:], *bodies[2:]], columns) is None
 
 
 def test_a_nullable_list_or_a_map_is_read_record_by_record() -> None:
