@@ -7,6 +7,7 @@ given: the store, and the stream's side through the Protocols of `serving.ports`
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -21,6 +22,7 @@ from serving import (
     problems,
     service_routes,
 )
+from serving.answers import ProblemAnswer
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
@@ -33,6 +35,10 @@ DESCRIPTION = (
     "Days are local days of a location, moments are UTC. Lists come in pages: follow the header Link with "
     "rel=next until there is none. Tables come as JSON, CSV, an Arrow stream or Parquet, as Accept asks."
 )
+EVERYWHERE: dict[int | str, dict[str, Any]] = {
+    422: {"model": ProblemAnswer, "description": "A parameter is missing or cannot be meant."},
+    503: {"model": ProblemAnswer, "description": "Something that the answer needs cannot be reached."},
+}
 
 
 def create_app(
@@ -90,6 +96,5 @@ def create_app(
     problems.install(app)
     app.add_middleware(edge.Edge)
     for part in (delivery_routes, forecast_routes, master_routes, service_routes):
-        app.include_router(part.router)
-    service_routes.install_openapi(app)
+        app.include_router(part.router, responses=EVERYWHERE)
     return app

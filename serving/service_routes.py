@@ -6,14 +6,16 @@ Guarantee: the page and the reference load nothing from outside this service; th
 
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.answers import PartAnswer, ReadyAnswer
 from serving.ports import PartHealth
 from serving.problems import KINDS, NOT_FOUND, Problem
+from serving.problems import MEDIA_TYPE as PROBLEM_TYPE
 from serving.service import Parts
 
 router = APIRouter(tags=["Service"])
@@ -84,14 +86,33 @@ def metrics() -> Response:
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Serve `/openapi.json`, with the kinds of problems beside the addresses."""
+@router.get("/openapi.json", include_in_schema=False)
+def openapi(request: Request) -> Response:
+    """The description of the API, with the kinds of problems beside the addresses."""
+    document = request.app.openapi()
     kinds = [
         {"slug": kind.slug, "status": kind.status, "title": kind.title, "action": kind.action}
         for kind in KINDS
     ]
+    shown = {**document, "paths": with_problem_types(document["paths"]), "x-problems": kinds}
+    return Response(orjson.dumps(shown), headers=CACHE, media_type="application/json")
 
-    @app.get("/openapi.json", include_in_schema=False)
-    def openapi(request: Request) -> Response:
-        document = {**request.app.openapi(), "x-problems": kinds}
-        return Response(orjson.dumps(document), headers=CACHE, media_type="application/json")
+
+def with_problem_types(paths: dict[str, Any]) -> dict[str, Any]:
+    """The addresses with their problem documents under the type that they are sent with."""
+    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+
+    def answer(given: dict[str, Any]) -> dict[str, Any]:
+        schemas = [content.get("schema") for content in given.get("content", {}).values()]
+        return {**given, "content": problem} if problem[PROBLEM_TYPE]["schema"] in schemas else given
+
+    return {
+        path: {
+            method: {
+                **operation,
+                "responses": {status: answer(one) for status, one in operation["responses"].items()},
+            }
+            for method, operation in methods.items()
+        }
+        for path, methods in paths.items()
+    }

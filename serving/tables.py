@@ -7,6 +7,7 @@ Guarantee: every format of one page holds the same rows in the same order. What 
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import polars as pl
@@ -20,9 +21,14 @@ from serving.negotiation import MEDIA_TYPES, Format
 
 TIME_TEXT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 LIST_SEPARATOR = "; "
+
+
+def _described(column: "pa.Field[Any]") -> dict[bytes | str, bytes | str]:
+    return dict((column.metadata or {}).items())
+
+
 DESCRIPTIONS: Mapping[str, Mapping[str, dict[bytes | str, bytes | str]]] = {
-    table.name: {one.name: {key: text for key, text in (one.metadata or {}).items()} for one in table.schema}
-    for table in LAKE_TABLES.values()
+    table.name: {one.name: _described(one) for one in table.schema} for table in LAKE_TABLES.values()
 }
 """By table of the lake and column its description and unit, as Arrow fields carry them."""
 

@@ -4,7 +4,7 @@ import { address, ask, askOrNone, Trouble } from "./api.js";
 import { Chart, daysOf } from "./chart.js";
 import { Deliveries } from "./deliveries.js";
 import { Picker } from "./picker.js";
-import { addDays, count, day, element, quantity, range, units, weekday } from "./words.js";
+import { addDays, count, day, element, estimate, quantity, range, units, weekday } from "./words.js";
 
 const OPTIONS_MAX = 50;
 const REFRESH_MS = 60_000;
@@ -37,7 +37,10 @@ function itemOf(kind, row, note) {
 
 async function options(kind, text, note) {
   const found = await ask(`/v1/${kind}`, { customer_id: chosen.customer, q: text, limit: OPTIONS_MAX });
-  return { total: found.total, items: found[kind].map((row) => itemOf(kind, row, note(row))) };
+  const items = found[kind].map((row) => itemOf(kind, row, note(row)));
+  // Pages come by id; a list that is complete is easier to read by name.
+  if (items.length === found.total) items.sort((a, b) => (a.name || a.id).localeCompare(b.name || b.id));
+  return { total: found.total, items };
 }
 
 // The item of an id; one that is not in the master data is shown by its id alone.
@@ -107,6 +110,7 @@ async function showDeliveries(anew) {
 
 function nothing(...parts) {
   get("chart").hidden = true;
+  get("forecast-foot").hidden = true;
   get("legend").hidden = true;
   get("numbers").hidden = true;
   get("forecast-csv").hidden = true;
@@ -139,10 +143,13 @@ async function showForecast() {
   const days = daysOf(past.history, past.data_up_to, rows, span);
   showOrigin(found, past, runs, rows);
   if (!days.length) {
-    nothing("Neither sales nor a forecast of this product at this location. Choose another, or deliver its sales.");
+    nothing(found || past.data_up_to
+      ? "Neither sales nor a forecast of this product at this location. Choose another, or deliver its sales."
+      : "No forecast yet. Deliver sales; the next daily run seals them and makes the first forecast.");
     return;
   }
   get("chart").hidden = false;
+  get("forecast-foot").hidden = false;
   get("legend").hidden = false;
   get("forecast-unit").textContent = `${unit.replace(/^./, (c) => c.toUpperCase())} a day`;
   chart.show(days, unit, get("forecast-title").textContent);
@@ -199,7 +206,7 @@ function showNumbers(rows) {
   get("numbers").hidden = !rows.length;
   get("numbers-rows").replaceChildren(...rows.map((row) => element("tr", {},
     element("td", {}, weekday(row.date)),
-    element("td", { class: "number" }, quantity(row.mean)),
+    element("td", { class: "number" }, estimate(row.mean)),
     element("td", { class: "number" }, range(row.q25, row.q75)),
     element("td", { class: "number" }, range(row.q05, row.q95)))));
 }
@@ -217,6 +224,7 @@ function welcome() {
     start(field.value);
   });
   get("deliveries").hidden = true;
+  get("customer-label").hidden = true;
   get("freshness").textContent = "No customer has delivered anything yet";
   get("forecast-title").textContent = "Welcome";
   nothing("Every file belongs to a retailer. Name the first one, then deliver its locations, products and sales.", form);
@@ -230,6 +238,7 @@ function start(customer, wanted = {}) {
   select.value = customer;
   select.disabled = false;
   get("deliveries").hidden = false;
+  get("customer-label").hidden = false;
   document.querySelector(".controls").hidden = false;
   return guarded(() => showCustomer(wanted));
 }

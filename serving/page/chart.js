@@ -1,6 +1,6 @@
 // Draws history and forecast of one series as SVG. Everything shown can also be read with the arrow keys.
 
-import { addDays, daysBetween, element, quantity, range, toMs, weekday } from "./words.js";
+import { addDays, daysBetween, element, estimate, quantity, range, toMs, weekday } from "./words.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const EDGE = { top: 14, right: 14, bottom: 28, left: 44 };
@@ -103,6 +103,8 @@ export class Chart {
     const wanted = Math.max(2, Math.floor(width / 74));
     const form = new Intl.DateTimeFormat(LOCALE, monthly
       ? { month: "short", timeZone: "UTC" } : { day: "numeric", month: "short", timeZone: "UTC" });
+    // The turn of the year is where a reader looks for the year.
+    const label = (ms) => (monthly && new Date(ms).getUTCMonth() === 0 ? String(new Date(ms).getUTCFullYear()) : form.format(ms));
     let places = this.days.map((one, index) => ({ index, ms: toMs(one.day) }));
     // Mondays make weeks comparable; over a year the first days of months do.
     places = places.filter(({ ms }) => (monthly ? new Date(ms).getUTCDate() === 1 : new Date(ms).getUTCDay() === 1));
@@ -112,7 +114,7 @@ export class Chart {
       const x = this.x(index);
       parts.push(shape("line", { class: "axis", x1: x, x2: x, y1: this.bottom, y2: this.bottom + 5 }));
       const anchor = x < EDGE.left + 20 ? "start" : x > EDGE.left + width - 22 ? "end" : "middle";
-      parts.push(shape("text", { class: "tick", x, y: this.bottom + 20, "text-anchor": anchor }, form.format(ms)));
+      parts.push(shape("text", { class: "tick", x, y: this.bottom + 20, "text-anchor": anchor }, label(ms)));
     });
     const start = this.days.findIndex((one) => one.row);
     if (start > 0) {
@@ -188,7 +190,7 @@ export class Chart {
     const lines = [];
     if (one.sold !== null) lines.push(["Sold", `${quantity(one.sold)} ${this.unit}`]);
     if (one.row) {
-      lines.push(["Expected", `${quantity(one.row.mean)} ${this.unit}`]);
+      lines.push(["Expected", `${estimate(one.row.mean)} ${this.unit}`]);
       lines.push(["50 % range", range(one.row.q25, one.row.q75)], ["90 % range", range(one.row.q05, one.row.q95)]);
     }
     if (!lines.length) lines.push(["", "Nothing known of this day"]);

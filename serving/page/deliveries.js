@@ -93,9 +93,9 @@ export class Deliveries {
         element("span", { class: `pill pill-${one.state}${one.invalid && one.state === "done" ? " pill-mixed" : ""}` },
           one.invalid && one.state === "done" ? "Done, with refusals" : STATES[one.state] || one.state),
         one.reason ? element("span", { class: "reason small" }, one.reason) : null),
-      this.number("Records", one.records),
-      this.number("Valid", one.valid),
-      this.number("Refused", one.invalid, one.invalid ? "bad" : ""),
+      this.number("Records", one, one.records),
+      this.number("Valid", one, one.valid),
+      this.number("Refused", one, one.invalid, one.invalid ? "bad" : ""),
       element("td", { class: "cell-open" }, one.invalid
         ? element("button", {
           type: "button", class: "quiet", "aria-expanded": String(open), "data-delivery": one.delivery_id,
@@ -111,8 +111,9 @@ export class Deliveries {
     return [row, element("tr", { class: "details" }, details)];
   }
 
-  number(label, value, name = "") {
-    return element("td", { class: `number ${name}`, "data-label": label }, count(value));
+  // A file of which nothing was read has no counts, which is something else than none.
+  number(label, one, value, name = "") {
+    return element("td", { class: `number ${name}`, "data-label": label }, one.records ? count(value) : "–");
   }
 
   codes(one) {

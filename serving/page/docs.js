@@ -12,7 +12,9 @@ function resolve(document, schema) {
 
 function typeOf(document, given) {
   const schema = resolve(document, given) || {};
-  if (schema.anyOf) return schema.anyOf.map((one) => typeOf(document, one)).join(" or ");
+  if (schema.anyOf) {
+    return schema.anyOf.filter((one) => one.type !== "null").map((one) => typeOf(document, one)).join(" or ");
+  }
   if (schema.enum) return schema.enum.join(", ");
   if (schema.type === "array") return `list of ${typeOf(document, schema.items)}`;
   if (given?.$ref) return given.$ref.split("/").pop().replace(/Answer$/, "");

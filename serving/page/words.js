@@ -47,12 +47,18 @@ export const units = (unit) => PLURALS[unit] || unit || "units";
 // Small quantities need their decimals, large ones do not.
 export function quantity(value) {
   if (value === null || value === undefined) return "–";
-  const digits = Math.abs(value) < 10 ? 1 : 0;
-  return new Intl.NumberFormat(LOCALE, { maximumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(LOCALE, { maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0 }).format(value);
+}
+
+// What is estimated is never shown as if it were a whole number that was counted.
+export function estimate(value) {
+  if (value === null || value === undefined) return "–";
+  const digits = Math.abs(value) < 9.95 ? 1 : 0;
+  return new Intl.NumberFormat(LOCALE, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 }
 
 export function range(low, high) {
-  return `${quantity(low)} – ${quantity(high)}`;
+  return `${estimate(low)} – ${estimate(high)}`;
 }
 
 export function ago(text, now = Date.now()) {
