@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -67,8 +67,8 @@ def deliver(
         with upload_progress(console) as progress:
             for path in paths:
                 task = progress.add_task(path.name, total=path.stat().st_size)
-                with path.open("rb") as file:
-                    receipt = desk.accept(customer, content, path.name, _Watched(file, progress, task))
+                with path.open("rb") as file, progress.wrap_file(file, task_id=task) as stream:
+                    receipt = desk.accept(customer, content, path.name, stream)
                 delivery_ids.append(receipt.delivery_id)
                 again = " (delivered before)" if receipt.repeated else ""
                 progress.update(task, description=f"{path.name} → delivery {receipt.delivery_id}{again}")
@@ -168,15 +168,3 @@ def wait_for_deliveries(
                 )
                 raise UnavailableError(f"not all deliveries were done within {wait_s:g} s: {text}")
             time.sleep(POLL_S)
-
-
-class _Watched:
-    """A file that tells a progress bar how much of it was read."""
-
-    def __init__(self, file: BinaryIO, progress: Progress, task: object) -> None:
-        self._file, self._progress, self._task = file, progress, task
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._progress.advance(self._task, len(data))  # type: ignore[arg-type]
-        return data

@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from dataclasses import asdict
+from typing import BinaryIO
 
 import uvicorn
 
@@ -9,11 +11,23 @@ from cli.stream_view import StreamView
 from infra.blobs import open_store
 from infra.settings import Settings
 from serving.app import create_app
+from serving.ports import Content, Receipt
 from stream_jobs.ingest.accept import Desk
 
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_S = 10
+
+
+class _HttpDesk:
+    """The desk, answering with the receipt of the HTTP service."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def accept(self, customer_id: str, content: Content | None, name: str, stream: BinaryIO) -> Receipt:
+        """Store a file and write it into the log of deliveries; see `Desk.accept`."""
+        return Receipt(**asdict(self._desk.accept(customer_id, content, name, stream)))
 
 
 def serve_http(settings: Settings) -> None:
@@ -28,7 +42,7 @@ def serve_http(settings: Settings) -> None:
     stop = threading.Event()
     follower = threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True)
     follower.start()
-    app = create_app(settings, store, desk, view, view, view)
+    app = create_app(settings, store, _HttpDesk(desk), view, view, view)
     config = uvicorn.Config(
         app, host=settings.http_host, port=settings.ports.http, log_config=None, access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,

@@ -93,7 +93,7 @@ class StreamView:
         """The newest deliveries, newest first, of one customer or of all."""
         found: list[Delivery] = []
         with self._lock:
-            for delivery_id in reversed(self._log.deliveries):
+            for delivery_id in reversed(tuple(self._log.deliveries)):
                 if len(found) == limit:
                     break
                 if before is not None and delivery_id >= before:
@@ -130,9 +130,7 @@ class StreamView:
     def _master(self, topic: str, customer_id: str) -> MasterTable:
         with self._lock:
             frames = self._masters.get((topic, customer_id), [])
-            rows = (
-                self._codecs[topic].empty() if not frames else _newest(pl.concat(frames), MASTER_IDS[topic])
-            )
+            rows = self._codecs[topic].empty if not frames else _newest(pl.concat(frames), MASTER_IDS[topic])
             # What was merged once need not be merged again.
             frames[:] = [rows]
             offsets = {number: offset for (name, number), offset in self._offsets.items() if name == topic}
