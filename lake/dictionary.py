@@ -15,8 +15,8 @@ _PREFACE = """# Data dictionary
 What lies in the lake. Every column's description and unit also stand in the Arrow metadata of each file
 (`pyarrow.parquet.read_schema`).
 
-- A column marked *folder* is the name of a folder (`column=value`) and does not stand in the files; pandas and
-  pyarrow read it as text, Polars and DuckDB as a day where it is one.
+- A column marked *folder* is the name of a folder (`column=value`) and does not stand in the files; pandas
+  and pyarrow read it as text, Polars and DuckDB as a day where it is one.
 - Times are UTC. Days are local to the location unless they say otherwise.
 - `sales_sealed`, `sales_daily` and the master data are as of the customer's last manifest,
   `manifests/CUSTOMER/NUMBER.json`. What an older manifest names lies under `objects/`, by its digest.
@@ -45,11 +45,11 @@ def _section(table: LakeTable) -> str:
     fields = [*table.schema]
     if "arrived_on" in table.partitioning:
         fields.append(ARRIVED_ON)
+    folders = "".join(f"{name}=…/" for name in table.partitioning)
     lines = [
         f"\n## {table.name}\n",
         f"{table.description}\n",
-        f"Files: `{table.name}/{''.join(f'{name}=…/' for name in table.partitioning)}*.parquet`, "
-        f"sorted by {', '.join(table.order)}.\n",
+        f"Files: `{table.name}/{folders}*.parquet`, sorted by {', '.join(table.order)}.\n",
         "| column | type | unit | null | description |",
         "|---|---|---|---|---|",
         *(_row(field, folder=field.name in table.partitioning) for field in fields),

@@ -1,8 +1,8 @@
 """Forecast runs: kept all, and one of them current for each customer.
 
-Guarantee: a run's rows and its record are written once. A reader of `current.json` sees the old run or the new
-one, and the run that it names is there whole. A run that its gate refused is kept with the reasons and never
-becomes current.
+Guarantee: a run's rows and its record are written once. A reader of `current.json` sees the old run or the
+new one, and the run that it names is there whole. A run that its gate refused is kept with the reasons and
+never becomes current.
 """
 
 import datetime as dt
@@ -83,8 +83,8 @@ def publish(store: BlobStore, run: ForecastRun, frame: pl.DataFrame) -> None:
     Args:
         store: The blob store.
         run: What the run was.
-        frame: Its forecasts: the columns of the table `forecasts`; the amounts may be Float64. Columns that are
-            folders (customer_id, run_id) may be left out.
+        frame: Its forecasts: the columns of the table `forecasts`; the amounts may be Float64. The columns
+            that are folders (customer_id, run_id) may be left out.
 
     Raises:
         AlreadyExistsError: Another run of this name is kept already; nothing has become current.

@@ -43,6 +43,9 @@ def table_folder(table: LakeTable, customer_id: str) -> str:
 
 def in_threads(act: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
     """Do something that waits on the store for every item, a few at a time; the first error ends it."""
+    items = list(items)
+    if len(items) < 2:
+        return [act(item) for item in items]
     with ThreadPoolExecutor(THREADS, thread_name_prefix="lake") as pool:
         return list(pool.map(act, items))
 

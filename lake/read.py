@@ -1,4 +1,4 @@
-"""Reading the lake: sealed sales, days, master data, raw tables and errors, as of a manifest or as they stand.
+"""Reading the lake: sealed tables as of a manifest, raw tables and errors as they stand.
 
 Guarantee: sealed tables are read as one manifest names them, from objects that never change, so a read is
 consistent however often days are sealed again meanwhile, and the same manifest gives the same rows for ever.
@@ -117,7 +117,7 @@ class Lake:
         end: dt.date | None = None,
         as_of: int | Manifest | None = None,
     ) -> Rows:
-        """The sums by location, product and day: the table `sales_daily`; arguments and errors as in `sales`."""
+        """The sums by location, product and day: the table `sales_daily`; all else as in `sales`."""
         return self._sealed("sales_daily", self._as_of(customer_id, as_of), start, end)
 
     def master(self, customer_id: str, name: str, as_of: int | Manifest | None = None) -> Rows:
@@ -169,7 +169,7 @@ class Lake:
         Returns:
             The columns of `sales_error`, and the number of all refused records of the delivery.
         """
-        # Files are sorted by customer and delivery, so the row groups of others are skipped by their statistics.
+        # Files are sorted by customer and delivery: statistics let the reader skip the row groups of others.
         rows = self.raw("sales_error", received_on).lazy()
         mine = rows.filter(pl.col("customer_id") == customer_id, pl.col("delivery_id") == delivery_id)
         total = int(collect(mine.select(pl.len()), self.store).item())
