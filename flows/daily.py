@@ -1,0 +1,200 @@
+"""The flows as Prefect sees them: thin wrappers around the plain functions of `flows.customer_day`.
+
+Guarantee: one customer's trouble never keeps another customer's forecast back. The settings are read when
+a run starts, from the environment of the process that serves the flows.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_client, get_run_logger, tags
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows import tasks
+from flows.customer_day import run_of
+from flows.outcome import CUSTOMER_TAG, RUN_TAG, STATE_NAMES, CustomerOutcome, joint_verdict, outcome_of_run
+from flows.plan import last_day_over
+from infra.blobs import open_store
+from infra.settings import CustomerId, Settings, load_settings
+from lake.forecasts import ForecastRun
+from lake.manifests import Manifest, load_manifest
+
+FLOW_S = 24 * 3600
+"""Longest duration of a flow, seconds: the next day's run is then due."""
+
+
+def _run_name() -> str:
+    """Names a run after its flow, day and customer."""
+    given = flow_run.get_parameters()
+    day = given.get("as_of") or last_day_over(datetime.now(UTC), load_settings().flow.time_zone)
+    return f"{flow_run.get_flow_name()} {day}, {given.get('customer_id') or 'all customers'}"
+
+
+@flow(name="daily", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def daily(customer_id: CustomerId | None = None, as_of: date | None = None) -> State[Any]:
+    """Seal what has arrived, train, judge, and publish the forecast of the coming days.
+
+    For each customer: **seal** the days' sales, **check** whether there is enough and anything new,
+    **backtest** the model beside two that learn nothing, **train** it on all days, ask the **gate**, and
+    **publish**. The run ends as
+
+    - **Published**: a new forecast is served,
+    - **Refused**: a forecast was made and kept, the gate said no, and the one before stays in use,
+    - **Unchanged**: nothing arrived since the last run,
+    - **Skipped**: there is not enough to forecast from; the message says what is missing,
+    - **Failed**: a step broke for a customer; the others were done.
+
+    Args:
+        customer_id: The customer; none means each of them.
+        as_of: The last day whose sales count; none means yesterday.
+    """
+    settings = load_settings()
+    return _each_customer(
+        settings, customer_id, lambda customer: customer_day(customer, as_of, return_state=True)
+    )
+
+
+@flow(name="train", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def train(customer_id: CustomerId | None = None, as_of: date | None = None) -> State[Any]:
+    """Try the model on the days that are sealed, and show what the gate would say. Nothing is kept.
+
+    Args:
+        customer_id: The customer; none means each of them.
+        as_of: The last day whose sales count; none means yesterday.
+    """
+    settings = load_settings()
+    return _each_customer(settings, customer_id, lambda customer: trial(customer, as_of, return_state=True))
+
+
+@flow(name="seal", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def seal(customer_id: CustomerId | None = None) -> State[Any]:
+    """Seal what has arrived, without a forecast.
+
+    Args:
+        customer_id: The customer; none means each of them.
+    """
+    store = open_store(load_settings())
+    now = datetime.now(UTC)
+    names = [customer_id] if customer_id else tasks.list_customers(store)
+    lines = []
+    for name in names:
+        manifest = tasks.seal(store, name, now)
+        lines.append(f"{name}: {_sealed(manifest)}")
+    return Completed(message="; ".join(lines) or "no customer has anything in the lake")
+
+
+@flow(name="publish", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def publish(customer_id: CustomerId, run_id: str | None = None) -> State[Any]:
+    """Make a kept run the one in use: the newest that the gate let pass, or an older one to go back to it.
+
+    It stays in use until the daily flow publishes another; pause that flow's schedule to keep it longer.
+
+    Args:
+        customer_id: The customer.
+        run_id: The run; none means the newest that the gate let pass.
+    """
+    outcome = tasks.promote(open_store(load_settings()), customer_id, run_id)
+    _tag(outcome)
+    return _state(outcome)
+
+
+@flow(name="customer-day", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def customer_day(customer_id: str, as_of: date | None = None) -> State[Any]:
+    """One customer's part of the daily flow."""
+    settings, now = load_settings(), datetime.now(UTC)
+    manifest = tasks.seal(open_store(settings), customer_id, now)
+    return _forecast(settings, customer_id, manifest, as_of, now, is_trial=False)
+
+
+@flow(name="customer-trial", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def trial(customer_id: str, as_of: date | None = None) -> State[Any]:
+    """One customer's part of the train flow."""
+    settings, now = load_settings(), datetime.now(UTC)
+    manifest = load_manifest(open_store(settings), customer_id)
+    return _forecast(settings, customer_id, manifest, as_of, now, is_trial=True)
+
+
+def _forecast(
+    settings: Settings,
+    customer_id: str,
+    manifest: Manifest | None,
+    as_of: date | None,
+    now: datetime,
+    *,
+    is_trial: bool,
+) -> State[Any]:
+    """The steps after the seal."""
+    store, wanted = open_store(settings), settings.flow
+    through = as_of or last_day_over(now, wanted.time_zone)
+    plan = tasks.check(store, customer_id, manifest, through, wanted, is_trial=is_trial)
+    if isinstance(plan, CustomerOutcome):
+        _tag(plan)
+        return _state(plan)
+    assert manifest is not None, "check gives no plan without a manifest"
+    get_run_logger().info("forecasting from the sales up to %s of manifest %d", plan.origin, manifest.seq)
+    panel = tasks.read_panel(store, manifest, plan.origin, wanted.horizon_days)
+    tried = tasks.try_models(panel, wanted)
+    trained = tasks.train(panel, wanted)
+    champion = tasks.find_champion(store, customer_id)
+    verdict = tasks.judge(panel, tried, trained, champion)
+    run = run_of(manifest, plan, wanted, tried, trained, verdict, champion, now.date())
+    if is_trial:
+        outcome = outcome_of_run(run, "tried", _would_be(run))
+    else:
+        tasks.publish(store, run, trained)
+        outcome = outcome_of_run(run, "published" if run.accepted else "refused", run.reasons)
+        _tag(outcome)
+    # What cannot be shown is still published: the failed task tells of it.
+    tasks.show(settings, run, outcome, panel, tried, trained, return_state=True)
+    return _state(outcome)
+
+
+def _would_be(run: ForecastRun) -> tuple[str, ...]:
+    if run.accepted:
+        return ("the gate would let it pass",)
+    return ("the gate would refuse it", *run.reasons)
+
+
+def _each_customer(
+    settings: Settings, customer_id: str | None, act: Callable[[str], State[Any]]
+) -> State[Any]:
+    """Do something for each customer, go on whatever becomes of one, and sum up."""
+    names = [customer_id] if customer_id else tasks.list_customers(open_store(settings))
+    outcomes = []
+    for name in names:
+        with tags(f"{CUSTOMER_TAG}{name}"):
+            outcomes.append(_outcome(name, act(name)))
+    verdict = joint_verdict(outcomes)
+    message = "; ".join(f"{found.customer_id}: {found.verdict}" for found in outcomes)
+    if verdict == "failed":
+        return Failed(message=message)
+    return Completed(name=STATE_NAMES[verdict], message=message or "no customer has anything in the lake")
+
+
+def _outcome(customer_id: str, state: State[Any]) -> CustomerOutcome:
+    """What a customer's run came to; a broken one has told why in its own log and state."""
+    found = state.result(raise_on_failure=False)
+    return found if isinstance(found, CustomerOutcome) else CustomerOutcome(customer_id, "failed")
+
+
+def _state(outcome: CustomerOutcome) -> State[Any]:
+    return Completed(name=STATE_NAMES[outcome.verdict], message=outcome.line, data=outcome)
+
+
+def _tag(outcome: CustomerOutcome) -> None:
+    """Tag the flow run with its customer and the forecast run, by which others find them."""
+    found = {*flow_run.get_tags(), f"{CUSTOMER_TAG}{outcome.customer_id}"}
+    if outcome.run_id:
+        found.add(f"{RUN_TAG}{outcome.run_id}")
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.get_id()), tags=sorted(found))
+
+
+def _sealed(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return "nothing has arrived"
+    return f"manifest {manifest.seq}, sales from {manifest.first_sold_on} to {manifest.last_sold_on}"

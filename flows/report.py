@@ -1,0 +1,171 @@
+"""What the Prefect UI shows of a run: the backtest as a table, the verdict and the picture as Markdown.
+
+Guarantee: pure; numbers are rounded for people here and nowhere else.
+"""
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from flows.pictures import ForecastCurve, TotalCurve, draw_forecast, range_of_totals
+from ml.backtest import Backtest
+from ml.panel import Panel
+
+RANGE_SHARE = 0.9
+"""Share of the days that the picture's range is to hold."""
+WORST_SHOWN = 8
+"""Locations and departments shown with their errors, those with most sales first."""
+
+
+def percent(value: float, *, signed: bool = False, digits: int = 1) -> str:
+    """A share as a person reads it: `12.3 %`, `−4.0 %`; a dash when it is not defined."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{100 * value:+.{digits}f} %" if signed else f"{100 * value:.{digits}f} %"
+    return text.replace("-", "−")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number as a person reads it; a dash when it is not defined."""
+    return f"{value:,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def backtest_table(backtest: Backtest, baseline: str) -> list[dict[str, str]]:
+    """The backtest as rows of a table artifact: by model, its mean before its single origins.
+
+    Args:
+        backtest: What the backtest found.
+        baseline: Name of the model that the others are compared with.
+    """
+    rows = []
+    for model in backtest.metrics["model"].unique(maintain_order=True).to_list():
+        of_model = backtest.metrics.filter(pl.col("model") == model)
+        count = of_model.filter(pl.col("origin").is_not_null()).height
+        ordered = of_model.sort("origin", nulls_last=False).iter_rows(named=True)
+        for row in ordered:
+            if row["origin"] is None and count == 0:
+                continue
+            origin = row["origin"]
+            compared = backtest.metrics.filter(
+                pl.col("model") == baseline, pl.col("origin").eq_missing(pl.lit(origin, pl.Date))
+            )
+            rows.append(
+                {
+                    "Model": model,
+                    "Sales known until": f"mean of {count}" if origin is None else f"{origin}",
+                    "WAPE": percent(row["wape"]),
+                    "WAPE against naive": _against(
+                        row["wape"], compared, "wape", of_itself=model == baseline
+                    ),
+                    "Bias": percent(row["bias"], signed=True),
+                    "WRMSSE": number(row["wrmsse"]),
+                    "Pinball (scaled)": number(row["pinball"]),
+                    "Within the 90 % range": percent(row["coverage_90"]),
+                    "Within the 50 % range": percent(row["coverage_50"]),
+                    "Series": f"{row['series']:,}",
+                }
+            )
+    return rows
+
+
+def _against(value: float, baseline: pl.DataFrame, metric: str, *, of_itself: bool) -> str:
+    if of_itself or baseline.is_empty() or not baseline[metric][0] > 0:
+        return "–"
+    return percent(value / baseline[metric][0] - 1, signed=True)
+
+
+def verdict_markdown(
+    title: str,
+    facts: Mapping[str, str],
+    reasons: Sequence[str],
+    remarks: Sequence[str],
+    links: Mapping[str, str],
+) -> str:
+    """The gate's verdict with its reasons.
+
+    Args:
+        title: What became of the run, such as "acme: refused".
+        facts: What the run is, by name.
+        reasons: Why it was refused; empty when it was not.
+        remarks: What else a reader should know.
+        links: Addresses by what they lead to; those that are not web addresses are shown as they are.
+    """
+    parts = [f"# {title}"]
+    if reasons:
+        parts += ["## Why it was refused", _listed(reasons), "The forecast published before stays in use."]
+    if remarks:
+        parts += ["## To note", _listed(remarks)]
+    parts.append(
+        "\n".join(["| | |", "|:--|:--|", *(f"| {_cell(k)} | {_cell(v)} |" for k, v in facts.items())])
+    )
+    if links:
+        parts += [
+            "## Where it lies",
+            _listed([f"{name}: {_link(address)}" for name, address in links.items()]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def forecast_markdown(
+    title: str, panel: Panel, backtest: Backtest, forecast: pl.DataFrame, model: str
+) -> str:
+    """The picture of a forecast, and where the model errs, as Markdown.
+
+    Args:
+        title: What stands above it.
+        panel: What the model was fitted to.
+        backtest: What the backtest found.
+        forecast: location_id, product_id, date, mean.
+        model: Name of the model.
+    """
+    image = b64encode(_picture(panel, backtest, forecast, model)).decode("ascii")
+    parts = [f"# {title}", f"![Units sold and forecast by day, all products](data:image/png;base64,{image})"]
+    if backtest.daily.height:
+        parts.append(
+            "The range is that of the daily total's errors in the backtest: nine days in ten lay within it."
+        )
+    for level, heading in (("location", "Location"), ("department", "Department")):
+        rows = backtest.groups.filter(pl.col("model") == model, pl.col("level") == level)
+        shown = rows.sort("quantity", descending=True).head(WORST_SHOWN)
+        if shown.height > 1:
+            lines = [f"| {heading} | Units in the backtest | WAPE | Bias |", "|:--|--:|--:|--:|"]
+            lines += [
+                f"| {_cell(row['key'] or 'none given')} | {row['quantity']:,.0f} | {percent(row['wape'])} "
+                f"| {percent(row['bias'], signed=True)} |"
+                for row in shown.iter_rows(named=True)
+            ]
+            of = (
+                f"largest {shown.height} of {rows.height}" if rows.height > shown.height else f"{rows.height}"
+            )
+            parts += [f"## By {level} ({of})", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _picture(panel: Panel, backtest: Backtest, forecast: pl.DataFrame, model: str) -> bytes:
+    sold = np.asarray(np.nansum(panel.quantity[:, : panel.origin + 1], axis=0, dtype=np.float64))
+    ahead = forecast.group_by("date").agg(pl.col("mean").sum().cast(pl.Float64)).sort("date")
+    tried = backtest.daily.filter(pl.col("model") == model)
+    factors = range_of_totals(tried["actual"].to_numpy(), tried["mean"].to_numpy(), RANGE_SHARE)
+    newest = tried.filter(pl.col("origin") == pl.col("origin").max()).sort("date")
+    mean = ahead["mean"].to_numpy()
+    return draw_forecast(
+        TotalCurve(panel.days[: panel.origin + 1], sold),
+        TotalCurve(newest["date"].to_numpy(), newest["mean"].to_numpy()) if newest.height else None,
+        ForecastCurve(ahead["date"].to_numpy(), mean, mean * factors[0], mean * factors[1]),
+    )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _link(address: str) -> str:
+    return f"[{address}]({address})" if address.startswith(("http://", "https://")) else f"`{address}`"
+
+
+def _cell(text: str) -> str:
+    """Text that stays in its cell of a table, whatever an id holds."""
+    return text.replace("|", "\\|").replace("\n", " ")

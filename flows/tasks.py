@@ -1,0 +1,65 @@
+"""The steps of a customer's day as Prefect tasks: how long each may take, and when it is tried again.
+
+Guarantee: only a step that talks to the lake is tried again, with growing pauses, and only when the lake
+did not answer. A step that merely computes would end the same way.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from flows import customer_day as steps
+from flows.artifacts import show_run
+from infra.errors import UnavailableError
+
+LAKE_STEP_S, BACKTEST_S, TRAIN_S = 2 * 3600, 6 * 3600, 4 * 3600
+SHOW_S = 600
+"""Longest duration of each kind of step, seconds; one that takes longer hangs."""
+RETRIES = 4
+FIRST_PAUSE_S = 5.0
+"""Pause before the first retry, seconds; each further one is twice as long, with a random part."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def lake_is_away(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Whether trying again can help: only when the lake did not answer."""
+    return isinstance(state.result(raise_on_failure=False), UnavailableError)
+
+
+def _lake_step(name: str, act: Callable[P, R]) -> Task[P, R]:
+    """A task around a step that reads or writes the lake."""
+    return task(
+        name=name,
+        task_run_name=name,
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=lake_is_away,
+        timeout_seconds=LAKE_STEP_S,
+        # Frames and models are no cache keys, and each step asks the lake whether it has been done.
+        cache_policy=NO_CACHE,
+    )(act)
+
+
+def _work_step(name: str, act: Callable[P, R], timeout_s: float) -> Task[P, R]:
+    """A task around a step that only computes."""
+    return task(name=name, task_run_name=name, timeout_seconds=timeout_s, cache_policy=NO_CACHE)(act)
+
+
+list_customers = _lake_step("list customers", steps.customers)
+seal = _lake_step("seal", steps.seal_customer)
+check = _lake_step("check", steps.check)
+read_panel = _lake_step("read the panel", steps.read_panel)
+try_models = _work_step("backtest", steps.try_models, BACKTEST_S)
+train = _work_step("train and forecast", steps.train, TRAIN_S)
+find_champion = _lake_step("find the champion", steps.champion_of)
+judge = _work_step("gate", steps.judge_run, TRAIN_S)
+publish = _lake_step("publish", steps.publish_run)
+promote = _lake_step("promote", steps.promote)
+show = _work_step("show", show_run, SHOW_S)
