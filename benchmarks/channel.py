@@ -1,8 +1,8 @@
 """The whole channel on M5's sales: delivery files to the lake to served forecasts, by stage.
 
-`HEADRACE_DATA` names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on ports of
-its own, and stops it. It checks what it measures: sales delivered = valid = reported = rows in the lake, by four
-readers, and a served forecast for every series.
+HEADRACE_DATA names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on ports
+of its own, and stops it. It checks what it measures: sales delivered = valid = reported = rows in the lake, by
+four readers, and a served forecast for every series.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def _check_lake(settings: Settings, sales: int) -> None:
     folder = Path(settings.lake_url) / "sales_joined"
     pattern = f"{folder}/**/*.parquet"
     query = f"select count(*), count(distinct sale_id) from read_parquet('{pattern}')"
-    _check("DuckDB on the raw folder", duckdb.sql(query).fetchone(), (sales, sales))
+    _check("DuckDB on the raw folder", duckdb.connect().execute(query).fetchone(), (sales, sales))
     ids = pl.scan_parquet(pattern).select(pl.len(), distinct=pl.col("sale_id").n_unique()).collect().row(0)
     _check("Polars on the raw folder", ids, (sales, sales))
     frame = pd.read_parquet(folder, columns=["sale_id"])

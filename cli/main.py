@@ -6,7 +6,6 @@ reached or a part is missing; 4 Headrace itself is at fault.
 
 import sys
 
-import click
 import typer
 
 from cli import data, demo, jobs, operate
@@ -45,17 +44,10 @@ def exit_code(error: HeadraceError) -> int:
 def main() -> None:
     """Run one command; an error that Headrace foresees is one line on standard error and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except HeadraceError as error:
         sys.stderr.write(f"headrace: {error}\n")
-        code = exit_code(error)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("headrace: stopped\n")
-        code = 130
-    sys.exit(code)
+        sys.exit(exit_code(error))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
 from cli.main import app
 from infra.settings import Settings
@@ -43,14 +43,15 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment and from a `.env` file in the working directory. Kafka's own properties pass",
-        "through: `HEADRACE_KAFKA__SASL_MECHANISM` becomes `sasl.mechanism`. This page is written by `make docs`.",
+        "Read from the environment and from a `.env` file in the working directory. Kafka's own",
+        "properties pass through: `HEADRACE_KAFKA__SASL_MECHANISM` becomes `sasl.mechanism`. This page is written",
+        "by `make docs`.",
         "",
         "| variable | default | what |",
         "|---|---|---|",
     ]
     for name, field in _fields(Settings, "HEADRACE_"):
-        default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+        default = field.get_default(call_default_factory=True)
         shown = "" if default is None or default in ("", {}) else f"`{default}`"
         lines.append(f"| `{name}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
@@ -59,10 +60,9 @@ def settings() -> str:
 def commands() -> str:
     """Every command with its help text."""
     lines = ["# Commands", "", "What `headrace COMMAND --help` prints. This page is written by `make docs`."]
-    root = typer.main.get_command(app)
-    for words, command in _commands(root, ("headrace",)):
-        context = click.Context(command, info_name=" ".join(words), terminal_width=100, max_content_width=100)
-        lines += ["", f"## {' '.join(words)}", "", "```text", command.get_help(context).strip(), "```"]
+    for words in _commands(app, ()):
+        text = CliRunner().invoke(app, [*words, "--help"], terminal_width=100).output
+        lines += ["", f"## {' '.join(('headrace', *words))}", "", "```text", text.strip(), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -92,14 +92,13 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
             yield prefix + name.upper(), field
 
 
-def _commands(
-    command: click.Command, words: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
-            yield from _commands(inner, (*words, name))
-    else:
-        yield words, command
+def _commands(group: typer.Typer, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        yield (*words, str(name))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            yield from _commands(inner.typer_instance, (*words, str(inner.name)))
 
 
 def main() -> None:

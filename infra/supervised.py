@@ -32,7 +32,7 @@ class Part:
     Args:
         name: Its name in status and logs.
         command: Program and arguments.
-        order: Parts of a lower order start earlier and stop later.
+        order: Parts of a lower order stop later; those of the same order stop together.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Supervisor:
             MissingPartError: There is no such part, or its program cannot be run.
         """
         try:
-            self._call("startProcess", name, False)
+            self._call("startProcess", self._full_name(name), False)
         except Fault as fault:
             if "ALREADY_STARTED" not in str(fault.faultString):
                 raise MissingPartError(
@@ -127,7 +127,7 @@ class Supervisor:
             MissingPartError: There is no such part.
         """
         try:
-            self._call("stopProcess", name, True)
+            self._call("stopProcess", self._full_name(name), True)
         except Fault as fault:
             if "NOT_RUNNING" not in str(fault.faultString):
                 raise MissingPartError(f"{name} cannot be stopped: {fault.faultString}") from fault
@@ -161,6 +161,13 @@ class Supervisor:
                 raise MissingPartError(f"supervisord (process {pid}) does not end; see {self.logs}")
             time.sleep(0.1)
 
+    def _full_name(self, name: str) -> str:
+        """The name by which supervisord knows a part: with its group, which is its order."""
+        for item in self._call("getAllProcessInfo"):
+            if item["name"] == name:
+                return f"{item['group']}:{name}"
+        raise MissingPartError(f"there is no part {name!r} in the stack of {self.home}")
+
     def _call(self, method: str, *arguments: object) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         try:
@@ -186,12 +193,14 @@ class Supervisor:
                 f"[program:{part.name}]",
                 f"command={_escaped(' '.join(_quoted(word) for word in part.command))}",
                 f"directory={_escaped(str(Path.cwd()))}",
-                f"priority={part.order}",
                 "autostart=false", "autorestart=true", "startsecs=2", "startretries=8",
                 "stopsignal=TERM", f"stopwaitsecs={PART_STOP_S}", "stopasgroup=false", "killasgroup=true",
                 "redirect_stderr=true", f"stdout_logfile={_escaped(str(self.log(part.name)))}",
                 "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=2", "",
             ]  # fmt: skip
+        for order in sorted({part.order for part in parts}):
+            names = ",".join(part.name for part in parts if part.order == order)
+            lines += [f"[group:order{order}]", f"programs={names}", f"priority={order}", ""]
         return "\n".join(lines)
 
 

@@ -69,6 +69,16 @@ def test_arguments_arrive_as_they_were_given(home: Path) -> None:
         supervisor.stop()
 
 
+def test_a_part_that_is_not_there_is_named(home: Path) -> None:
+    supervisor = Supervisor(home)
+    supervisor.start([Part("sleeper", [sys.executable, "-c", SLEEPER], 1)])
+    try:
+        with pytest.raises(MissingPartError, match="sleepwalker"):
+            supervisor.start_part("sleepwalker")
+    finally:
+        supervisor.stop()
+
+
 def test_without_a_supervisor_the_answer_says_how_to_start_one(home: Path) -> None:
     with pytest.raises(MissingPartError, match="headrace up"):
         Supervisor(home).states()
