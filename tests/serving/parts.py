@@ -24,15 +24,20 @@ class MemoryStream:
         self.health = [PartHealth("stream", ready=True, detail="followed to its end")]
         self.down = False
         self.largest_read_bytes = 0
+        self.reading = 0
 
     def accept(self, customer_id: str, content: Content | None, name: str, stream: BinaryIO) -> Receipt:
         if self.down:
             raise UnavailableError("the broker does not answer")
-        digest, size_bytes = hashlib.sha256(), 0
-        while piece := stream.read(256 * 1024):
-            self.largest_read_bytes = max(self.largest_read_bytes, len(piece))
-            size_bytes += len(piece)
-            digest.update(piece)
+        self.reading += 1
+        try:
+            digest, size_bytes = hashlib.sha256(), 0
+            while piece := stream.read(256 * 1024):
+                self.largest_read_bytes = max(self.largest_read_bytes, len(piece))
+                size_bytes += len(piece)
+                digest.update(piece)
+        finally:
+            self.reading -= 1
         found: str | None = content or name.split("-")[0].split(".")[0]
         if found not in ("sales", "locations", "products", "prices", "events"):
             raise DeliveryError(
