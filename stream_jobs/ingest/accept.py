@@ -119,7 +119,7 @@ class Desk:
             _CUSTOMER.validate_python(customer_id)
         except ValidationError as error:
             raise DeliveryError(
-                "customer id: expected at most 64 lower-case letters, digits, - and _, a letter or digit first; "
+                "customer id: expected at most 64 lower-case letters, digits, - and _, not - or _ first; "
                 f"found {customer_id[:80]!r}"
             ) from error
         shown_name = "".join(mark if mark.isprintable() else "?" for mark in name)[:NAME_CHARS_MAX]
@@ -251,8 +251,8 @@ class _Answer:
 def _receipt(delivery: Delivery, kind: FileKind, *, repeated: bool) -> Receipt:
     if delivery.content != kind.content:
         raise DeliveryError(
-            f"expected other bytes for {kind.content}; found those of delivery {delivery.delivery_id}, which was "
-            f"of {delivery.content}. Change anything in the file, such as an empty line at its end"
+            f"expected other bytes for {kind.content}; found those of delivery {delivery.delivery_id}, which "
+            f"was of {delivery.content}. Change anything in the file, such as an empty line at its end"
         )
     return Receipt(
         delivery.delivery_id,

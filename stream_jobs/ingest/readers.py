@@ -72,7 +72,7 @@ class _Expanded:
     """A compressed file's bytes, counted."""
 
     def __init__(self, file: IO[bytes], compression: str, bytes_max: int) -> None:
-        source = pa.PythonFile(cast("io.IOBase", file), mode="r")
+        source = pa.PythonFile(cast("io.IOBase", _Lent(file)), mode="r")
         self._stream = pa.CompressedInputStream(source, cast("Literal['gzip', 'zstd']", compression))
         self._compression = compression
         self._bytes_max = bytes_max
@@ -91,6 +91,18 @@ class _Expanded:
                 f"expected a file that expands to at most {self._bytes_max} bytes; found more"
             )
         return bytes(piece)
+
+
+class _Lent:
+    """A file that Arrow reads and must leave open: it is not Arrow's to close."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._file.read(size)
 
 
 class _Stored(io.RawIOBase):

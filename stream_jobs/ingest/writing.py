@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from infra.errors import FaultError, MissingPartError, NotCommittedError, UnavailableError
+from infra.errors import FaultError, FencedError, MissingPartError, NotCommittedError, UnavailableError
 from infra.settings import Settings
 from schemas.partitioning import partitions_of
 from stream_jobs.transactions import ANSWER_S_MAX, Transactions
@@ -46,11 +46,18 @@ class EndTransactions(Transactions):
             values: Values, shape `(n_rows,)`.
 
         Raises:
+            FencedError: Another process has this writer's name.
             MissingPartError: The topic does not exist.
             UnavailableError: The brokers did not answer.
         """
         if not values:
             return
+        try:
+            self._spread(topic, keys, values)
+        except KafkaException as error:
+            raise _failure(error.args[0]) from error
+
+    def _spread(self, topic: str, keys: pl.Series, values: list[bytes]) -> None:
         partitions = partitions_of(keys, self._partition_count(topic))
         texts = keys.to_list()
         for partition in np.unique(partitions).tolist():
@@ -73,11 +80,13 @@ class EndTransactions(Transactions):
                 raise UnavailableError(
                     f"{len(self._awaited)} partitions did not take messages in {ANSWER_S_MAX:g} s"
                 )
-            self._producer.poll(0.05)
+            try:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                # The producer is broken for good, most often because it was fenced.
+                raise _failure(error.args[0]) from error
         if self._failure is not None:
-            # The commit of a transaction with a failed message fails, and says whether we were fenced.
-            self.commit()
-            raise NotCommittedError(f"writing records: {self._failure.str()}")
+            raise _failure(self._failure)
         found, self._ends = self._ends, {}
         return found
 
@@ -94,6 +103,8 @@ class EndTransactions(Transactions):
                     ) from None
                 self._producer.poll(0.05)
             except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise _failure(error.args[0]) from error
                 raise FaultError(
                     f"{topic}: a message of {len(value)} bytes cannot be written: {error}"
                 ) from error
@@ -122,3 +133,15 @@ class EndTransactions(Transactions):
                 )
             self._partitions[topic] = len(found.partitions)
         return self._partitions[topic]
+
+
+_FENCED = frozenset(
+    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001
+)
+
+
+def _failure(error: KafkaError) -> FencedError | NotCommittedError:
+    """What it means that a message of an open transaction was not written."""
+    if error.code() in _FENCED:
+        return FencedError(f"writing records: another process has taken over: {error.str()}")
+    return NotCommittedError(f"writing records: {error.str()}; starting again goes on behind the last commit")

@@ -107,16 +107,26 @@ def _started(parser: etree.XMLPullParser) -> etree._Element | None:
 
 
 def _feed(parser: etree.XMLPullParser, piece: bytes) -> None:
+    """Hand a piece to the parser, or tell it of the end with an empty one."""
+    failure: etree.XMLSyntaxError | None = None
     try:
         if piece:
             parser.feed(piece)
         else:
             parser.close()
     except etree.XMLSyntaxError as error:
-        message = re.sub(r",? line \d+, column \d+.*$", "", error.msg or "it ends too early", flags=re.DOTALL)
-        raise DeliveryError(
-            f"line {error.lineno}, column {error.offset}: expected well-formed XML; found: {message}"
-        ) from error
+        failure = error
+    # Some breaks, such as an unknown entity, are only noted; libxml2 would go on without the text.
+    for noted in parser.feed_error_log:
+        if noted.level >= etree.ErrorLevels.ERROR:
+            raise _break(noted.line, noted.column, noted.message) from failure
+    if failure is not None:
+        raise _break(failure.lineno, failure.offset, failure.msg) from failure
+
+
+def _break(line: int | None, column: int | None, message: str | None) -> DeliveryError:
+    told = re.sub(r",? line \d+, column \d+.*$", "", message or "it ends too early", flags=re.DOTALL)
+    return DeliveryError(f"line {line}, column {column}: expected well-formed XML; found: {told}")
 
 
 class _Taker:
