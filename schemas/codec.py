@@ -34,7 +34,9 @@ from schemas.rows import RecordReader, parsed, read_frame, records_of, write_rec
 HEAD_BYTES = 5
 _HEAD = struct.Struct(">bI")
 _NEIGHBOURS = 512
-"""Messages read one by one around a bad one."""
+"""Most messages that are read one by one around a bad one."""
+_PARTS = 4
+"""Into how many parts a block is cut in search of the bad message."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -193,8 +195,9 @@ class Codec:
         if len(bodies) <= _NEIGHBOURS:
             return read_frame(bodies, writer.schema, self._schema)
         frames, bad = [], {}
-        for start in range(0, len(bodies), _NEIGHBOURS):
-            frame, refused = self._read(bodies[start : start + _NEIGHBOURS], writer)
+        size = -(-len(bodies) // _PARTS)
+        for start in range(0, len(bodies), size):
+            frame, refused = self._read(bodies[start : start + size], writer)
             frames.append(frame)
             bad.update({start + place: reason for place, reason in refused.items()})
         return pl.concat(frames), bad
