@@ -29,6 +29,9 @@ Place = tuple[str, int]
 
 Rows = npt.NDArray[np.int64]
 
+SESSION_MS = 15_000
+"""Silence after which the group gives the partitions of a worker to others, milliseconds."""
+
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer of the brokers, seconds."""
 
@@ -121,6 +124,10 @@ class Stream:
             group,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
+            # A worker that was killed and comes back is the same member: it has its partitions at once, and the
+            # others keep theirs.
+            group_instance_id=f"{group}-{settings.stream.worker}",
+            session_timeout_ms=SESSION_MS,
         )
         self._next: dict[Place, int | None] = {}
         self._failure: BaseException | None = None
@@ -281,6 +288,11 @@ class Stream:
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
             raise MissingPartError(
                 f"topic {place} does not exist on this broker; `headrace topics apply` makes it."
+            )
+        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):  # noqa: SLF001
+            raise FencedError(
+                f"group {self._group}: {error.str()}. Another process has this worker's name (HEADRACE_STREAM__WORKER) "
+                "and has taken over."
             )
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
             raise FencedError(

@@ -1,21 +1,26 @@
-"""A broker, a registry and topics of its own for each test that writes to the catalogue's topics."""
+"""A broker, a registry and topics that the stream jobs' tests share; each test delivers as a customer of its own."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from infra.embedded_broker import start_broker
+from infra.settings import Settings
 from tests.conftest import free_port
 from tests.schemas.running import running_registry
 from tests.stream_jobs.world import World, wait_until
 
 
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[str]:
-    """Bootstrap servers of an embedded broker that nothing else writes to."""
-    port = free_port()
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def jobs_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of an embedded broker that only the tests of this folder write to."""
+    tmp_path, port = tmp_path_factory.mktemp("jobs"), free_port()
     with (tmp_path / "broker.log").open("wb") as output:
         process = start_broker(port, tmp_path / "broker", output)
         try:
@@ -35,10 +40,16 @@ def own_broker(tmp_path: Path) -> Iterator[str]:
             process.wait(10)
 
 
+@pytest.fixture(scope="session")
+def jobs_installation(jobs_broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of an installation with the catalogue's topics."""
+    with running_registry(jobs_broker, tmp_path_factory.mktemp("installation")) as settings:
+        yield settings
+
+
 @pytest.fixture
-def world(own_broker: str, home: Path) -> Iterator[World]:
-    """An installation with the catalogue's topics, two partitions of sales and short waits."""
-    with running_registry(own_broker, home) as settings:
-        world = World(settings)
-        yield world
-        world.close()
+def world(jobs_installation: Settings, home: Path) -> Iterator[World]:
+    """The installation as one more customer, with a lake of its own."""
+    world = World(jobs_installation.model_copy(update={"home": home}), f"customer{next(_numbers)}")
+    yield world
+    world.close()

@@ -34,10 +34,11 @@ def wait_until(true: Callable[[], bool], what: str, timeout_s: float = WAIT_S_MA
 
 
 class World:
-    """Writes and reads the topics of one installation."""
+    """Writes and reads the topics of one installation for one customer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, customer: str) -> None:
         self.settings = settings
+        self.customer = customer
         self.registry = Registry(settings)
         self.producer = producer(settings, linger_ms=1)
         self.codecs = {name: Codec(name, self.registry) for name in CATALOGUE}
@@ -83,8 +84,9 @@ class World:
             "deliveries", 0, [self.codecs["deliveries"].encode_record(record)], [f"{customer}/{digest}"]
         )
 
-    def accept(self, content: str, customer: str = "acme") -> int:
+    def accept(self, content: str, customer: str | None = None) -> int:
         """A delivery is accepted; returns its id."""
+        customer = customer or self.customer
         digest = f"{len(self.digests):064x}"
         delivery_id = self.event(
             "accepted",
@@ -120,7 +122,7 @@ class World:
         return {(content, 0): self.send(content, 0, self.codecs[content].encode(frame), keys)}
 
     def deliver_masters(
-        self, content: str, ids: Sequence[str], customer: str = "acme", **attributes: Any
+        self, content: str, ids: Sequence[str], customer: str | None = None, **attributes: Any
     ) -> int:
         """A whole delivery of locations or products; returns its id."""
         delivery_id = self.accept(content, customer)
@@ -130,21 +132,31 @@ class World:
     def sales(self, delivery_id: int, partition: int, frame: pl.DataFrame) -> int:
         """Sales of a delivery into one partition; returns the last offset."""
         values = self.codecs["sales-input"].encode(frame)
-        keys = [f"{customer}/{location or ''}" for customer, location in frame.select("customer_id", "location_id").rows()]
+        keys = [
+            f"{customer}/{location or ''}"
+            for customer, location in frame.select("customer_id", "location_id").rows()
+        ]
         return self.send("sales-input", partition, values, keys)
 
-    def deliver_sales(self, count: int, customer: str = "acme", partitions: Sequence[int] = (0, 1), **columns: Any) -> int:
+    def deliver_sales(
+        self, count: int, customer: str | None = None, partitions: Sequence[int] = (0, 1), **columns: Any
+    ) -> int:
         """A whole delivery of sales of location L1 and product P1, `count` a partition; returns its id."""
         delivery_id = self.accept("sales", customer)
         ends = {}
         for number, partition in enumerate(partitions):
-            frame = sales_frame(customer, delivery_id, count, first=1 + number * count, **columns)
+            frame = sales_frame(
+                customer or self.customer, delivery_id, count, first=1 + number * count, **columns
+            )
             ends["sales-input", partition] = self.sales(delivery_id, partition, frame)
         self.close_delivery(delivery_id, count * len(partitions), ends)
         return delivery_id
 
     def messages(self, topic: str) -> list[Message]:
-        """All committed messages of a topic."""
+        """All committed messages of a topic whose key is this customer's."""
+        return [m for m in self._all(topic) if (m.key() or b"").startswith(f"{self.customer}/".encode())]
+
+    def _all(self, topic: str) -> list[Message]:
         reader = TopicReader(self.settings, [topic], "test")
         try:
             return [message for batch in reader.read_to_end(WAIT_S_MAX) for message in batch]
@@ -152,8 +164,13 @@ class World:
             reader.close()
 
     def records(self, topic: str) -> list[dict[str, Any]]:
-        """All committed records of a topic."""
-        return [self.codecs[topic].decode_record(message.value()) for message in self.messages(topic)]
+        """All committed records of a topic that are this customer's."""
+        found = [self.codecs[topic].decode_record(message.value()) for message in self._all(topic)]
+        return [record for record in found if record["customer_id"] == self.customer]
+
+    def with_stream(self, **changes: Any) -> Settings:
+        """The settings with other ones of `stream`."""
+        return self.settings.model_copy(update={"stream": self.settings.stream.model_copy(update=changes)})
 
     def judged(self) -> tuple[int, int]:
         """Records tallied so far: valid, invalid."""
@@ -169,7 +186,9 @@ class World:
         return found
 
 
-def master_frame(content: str, customer: str, delivery_id: int, ids: Sequence[str], **attributes: Any) -> pl.DataFrame:
+def master_frame(
+    content: str, customer: str, delivery_id: int, ids: Sequence[str], **attributes: Any
+) -> pl.DataFrame:
     """Records of locations or products."""
     base = pl.DataFrame(
         {
