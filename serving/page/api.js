@@ -27,7 +27,8 @@ export function troubleOf(status, text) {
   try {
     const problem = JSON.parse(text);
     const kind = String(problem.type || "").split("#").pop();
-    return new Trouble(`${problem.title}. ${problem.detail}`, { kind, status, action: problem.action });
+    const detail = problem.detail.replace(/^./, (first) => first.toUpperCase()).replace(/[^.!?]$/, "$&.");
+    return new Trouble(`${problem.title}. ${detail}`, { kind, status, action: problem.action });
   } catch {
     return new Trouble(`The service answered with status ${status}.`, { status });
   }

@@ -103,8 +103,8 @@ async function showCustomer(wanted = {}) {
 }
 
 async function showDeliveries(anew) {
-  const found = anew ? await deliveries.show(chosen.customer) : await deliveries.refresh();
-  underWay = found.filter((one) => !["done", "rejected"].includes(one.state)).length;
+  await (anew ? deliveries.show(chosen.customer) : deliveries.refresh());
+  underWay = await deliveries.underWay();
   showFreshness();
 }
 

@@ -38,16 +38,21 @@ export class Deliveries {
     return ask("/v1/deliveries", { customer_id: this.customer, state, cursor, limit: PAGE });
   }
 
+  // How many of the newest deliveries are still under way, whatever the table shows.
+  async underWay() {
+    const newest = await ask("/v1/deliveries", { customer_id: this.customer, limit: PAGE });
+    return newest.deliveries.filter((one) => !["done", "rejected"].includes(one.state)).length;
+  }
+
   // Newest page anew; pages of older ones that were opened stay as they are.
   async refresh() {
-    if (!this.customer) return [];
+    if (!this.customer) return;
     const turn = (this.asked += 1);
     const first = await this.page(null);
-    if (turn !== this.asked) return [];
+    if (turn !== this.asked) return;
     if (!this.older.length) this.cursor = first.next_cursor;
     const known = new Set(first.deliveries.map((one) => one.delivery_id));
     this.draw([...first.deliveries, ...this.older.filter((one) => !known.has(one.delivery_id))]);
-    return first.deliveries;
   }
 
   async more() {

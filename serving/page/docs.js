@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { element } from "./words.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const slug = (method, path) => `${method}-${path.replace(/[^a-z0-9]+/gi, "-")}`.replace(/-+$/, "");
+const slug = (method, path) => `${method}${path.replace(/[^a-z0-9]+/gi, "-")}`.replace(/-$/, "");
 
 function resolve(document, schema) {
   return schema?.$ref ? schema.$ref.split("/").slice(1).reduce((at, key) => at[key], document) : schema;

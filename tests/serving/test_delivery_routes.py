@@ -61,14 +61,24 @@ def test_a_file_that_says_it_is_too_large_is_refused_unread(client: TestClient, 
 
 
 @pytest.mark.parametrize(
-    ("origin", "status"), [("http://testserver", 202), ("http://evil.example", 403), ("null", 403)]
+    ("headers", "status"),
+    [
+        ({"Origin": "http://testserver"}, 202),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://front.example", "Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Origin": "http://testserver", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
 )
-def test_a_page_of_another_site_cannot_deliver(client: TestClient, origin: str, status: int) -> None:
+def test_a_page_of_another_site_cannot_deliver(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
     answer = client.post(
         "/v1/deliveries",
         params={"customer_id": C, "name": "sales.csv"},
         content=b"x",
-        headers={"Origin": origin},
+        headers=headers,
     )
     assert answer.status_code == status
 
