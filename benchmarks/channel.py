@@ -1,8 +1,8 @@
 """The whole channel on M5's sales: delivery files to the lake to served forecasts, by stage.
 
-HEADRACE_DATA names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on ports
-of its own, and stops it. It checks what it measures: sales delivered = valid = reported = rows in the lake, by
-four readers, and a served forecast for every series.
+HEADRACE_DATA names the folder that holds `m5/`. Each run starts its own stack in a fresh folder, on
+ports of its own, and stops it. It checks what it measures: sales delivered = valid = reported = rows in the
+lake, by four readers, and a served forecast for every series.
 """
 
 import argparse
