@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from flows.trigger import DailyOutcome, run_daily
+from infra import telemetry
 from infra.errors import UnavailableError
 from infra.prefect_server import prefect_environment, wait_for_prefect
 from infra.settings import Settings, settings_environment
@@ -44,7 +45,7 @@ def run_flows(settings: Settings, stop: threading.Event) -> None:
         UnavailableError: The server was lost and did not come back.
     """
     os.environ.update(settings_environment(settings) | prefect_environment(settings))
-    # Threads that wait by spinning slow each other down many times over as soon as anything else wants a core.
+    # Threads that wait by spinning slow each other down many times over when anything else wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     wait_for_prefect(settings)
 
@@ -69,7 +70,9 @@ async def _serve(runner: "Runner", stop: threading.Event) -> None:
     """Run the runner until `stop` is set, or it gives up by itself."""
     serving = asyncio.create_task(runner.start())
     while not (stop.is_set() or serving.done()):
+        telemetry.ready.set(int(runner.started))
         await asyncio.sleep(STOP_POLL_S)
+    telemetry.ready.set(0)
     if runner.started and not serving.done():
         await runner.astop()
     await serving
