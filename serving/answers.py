@@ -1,8 +1,11 @@
 """The shapes of the JSON answers, for the reference and for the tests that hold the answers against them."""
 
 from datetime import date, datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from serving.problems import Kind
 
 
 class Answer(BaseModel):
@@ -23,6 +26,11 @@ class ProblemAnswer(Answer):
     action: str = Field(description="What to do.")
     instance: str = Field(description="Address that was asked.")
     errors: list[dict[str, str]] | None = Field(None, description="One entry for each parameter refused.")
+
+
+def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """What the reference says of the problems that an address may answer with, by status."""
+    return {kind.status: {"model": ProblemAnswer, "description": f"{kind.title}."} for kind in kinds}
 
 
 class ReceiptAnswer(Answer):

@@ -7,7 +7,6 @@ given: the store, and the stream's side through the Protocols of `serving.ports`
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -15,6 +14,7 @@ from infra.blobs import BlobStore
 from infra.settings import Settings
 from lake.read import Lake
 from serving import (
+    answers,
     delivery_routes,
     edge,
     forecast_routes,
@@ -22,7 +22,6 @@ from serving import (
     problems,
     service_routes,
 )
-from serving.answers import ProblemAnswer
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
@@ -35,10 +34,7 @@ DESCRIPTION = (
     "Days are local days of a location, moments are UTC. Lists come in pages: follow the header Link with "
     "rel=next until there is none. Tables come as JSON, CSV, an Arrow stream or Parquet, as Accept asks."
 )
-EVERYWHERE: dict[int | str, dict[str, Any]] = {
-    422: {"model": ProblemAnswer, "description": "A parameter is missing or cannot be meant."},
-    503: {"model": ProblemAnswer, "description": "Something that the answer needs cannot be reached."},
-}
+EVERYWHERE = answers.problems(problems.INVALID_REQUEST, problems.UNAVAILABLE)
 
 
 def create_app(

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from serving import cursors
-from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ProblemAnswer, ReceiptAnswer
+from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ReceiptAnswer, problems
 from serving.negotiation import MEDIA_TYPES, Format, choose
 from serving.parameters import (
     Ask,
@@ -28,7 +28,16 @@ from serving.parameters import (
     Limit,
 )
 from serving.ports import Delivery, Receipt
-from serving.problems import FOREIGN_ORIGIN, STALE_CURSOR, UNKNOWN_DELIVERY, Problem
+from serving.problems import (
+    FOREIGN_ORIGIN,
+    NOT_ACCEPTABLE,
+    STALE_CURSOR,
+    TOO_LARGE,
+    UNKNOWN_DELIVERY,
+    UPLOAD_BROKEN,
+    UPLOAD_STALLED,
+    Problem,
+)
 from serving.service import Parts, Service
 from serving.tables import DESCRIPTIONS, Page, page_response
 from serving.uploads import RequestBody, UploadError, buffered, too_large
@@ -86,9 +95,7 @@ def check_length(request: Request, bytes_max: int) -> None:
             "description": "The same bytes were accepted before; this is their id.",
         },
         202: {"description": "Stored and queued; ask for the delivery to learn what became of it."},
-        413: {"model": ProblemAnswer},
-        422: {"model": ProblemAnswer},
-        503: {"model": ProblemAnswer},
+        **problems(UPLOAD_BROKEN, FOREIGN_ORIGIN, UPLOAD_STALLED, TOO_LARGE),
     },
     openapi_extra={
         "requestBody": {
@@ -164,7 +171,7 @@ def known_delivery(parts: Service, delivery_id: int) -> Delivery:
 
 
 @router.get(
-    "/v1/deliveries/{delivery_id}", response_model=DeliveryAnswer, responses={404: {"model": ProblemAnswer}}
+    "/v1/deliveries/{delivery_id}", response_model=DeliveryAnswer, responses=problems(UNKNOWN_DELIVERY)
 )
 def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
     """Show what became of a delivery."""
@@ -176,9 +183,7 @@ def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
     response_model=ErrorsAnswer,
     responses={
         200: {"content": {MEDIA_TYPES[form]: {} for form in ERROR_FORMATS}},
-        404: {"model": ProblemAnswer},
-        406: {"model": ProblemAnswer},
-        410: {"model": ProblemAnswer},
+        **problems(UNKNOWN_DELIVERY, NOT_ACCEPTABLE, STALE_CURSOR),
     },
 )
 def list_errors(

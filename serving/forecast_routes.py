@@ -11,7 +11,7 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from serving import cursors
-from serving.answers import ForecastsAnswer, HistoryAnswer, ProblemAnswer, RunAnswer, RunsAnswer
+from serving.answers import ForecastsAnswer, HistoryAnswer, RunAnswer, RunsAnswer, problems
 from serving.forecast_run import RunTable, Selection
 from serving.negotiation import MEDIA_TYPES, Format, choose
 from serving.parameters import (
@@ -27,7 +27,7 @@ from serving.parameters import (
     Start,
     check_days,
 )
-from serving.problems import NO_FORECAST, STALE_CURSOR, Problem
+from serving.problems import BAD_CURSOR, NO_FORECAST, NOT_ACCEPTABLE, STALE_CURSOR, Problem
 from serving.service import Parts, Service
 from serving.tables import DESCRIPTIONS, Page, page_response
 
@@ -85,9 +85,7 @@ def origin_columns(run: RunTable) -> list[pl.Expr]:
     responses={
         200: {"content": FORMATS, "description": "A page of forecasts, all of one run."},
         304: {"description": "The run is still the one of If-None-Match."},
-        404: {"model": ProblemAnswer},
-        406: {"model": ProblemAnswer},
-        410: {"model": ProblemAnswer},
+        **problems(BAD_CURSOR, NO_FORECAST, NOT_ACCEPTABLE, STALE_CURSOR),
     },
 )
 def list_forecasts(
@@ -150,7 +148,7 @@ def list_runs(
 @router.get(
     "/v1/history",
     response_model=HistoryAnswer,
-    responses={200: {"content": FORMATS}, 406: {"model": ProblemAnswer}},
+    responses={200: {"content": FORMATS}, **problems(NOT_ACCEPTABLE)},
 )
 def list_history(
     request: Request,

@@ -1,16 +1,16 @@
 """The running state of locations and products, as another service or the page asks for it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request, Response
 
 from serving import cursors
-from serving.answers import CustomersAnswer, LocationsAnswer, ProblemAnswer, ProductsAnswer
+from serving.answers import CustomersAnswer, LocationsAnswer, ProductsAnswer, problems
 from serving.negotiation import Format, choose
 from serving.parameters import Ask, Cursor, Customer, Limit, Search
 from serving.ports import MasterTable
+from serving.problems import NOT_ACCEPTABLE
 from serving.service import Parts
 from serving.tables import Page, page_response
 
@@ -37,7 +37,7 @@ PRODUCT_COLUMNS = (
     "ended_on",
     "delivery_id",
 )
-RESPONSES: dict[int | str, dict[str, Any]] = {406: {"model": ProblemAnswer}, 503: {"model": ProblemAnswer}}
+RESPONSES = problems(NOT_ACCEPTABLE)
 
 
 def matching(rows: pl.DataFrame, key: str, text: str | None) -> pl.DataFrame:

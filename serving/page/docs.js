@@ -72,7 +72,8 @@ function example(document, method, path, operation) {
     else if (one.required && value !== undefined) query.set(one.name, value);
   }
   const text = `${location.origin}${target}${[...query].length ? `?${query}` : ""}`;
-  const file = method === "post" ? ` --data-binary @${query.get("name") || "file"} -H 'Content-Type: application/octet-stream'` : "";
+  // A file sent with -T is streamed; with --data-binary curl would read all of it into memory first.
+  const file = method === "post" ? ` -X POST -T ${query.get("name") || "file"}` : "";
   return element("code", { class: "example" }, `curl${file} '${text}'`);
 }
 
