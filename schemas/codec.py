@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from fastavro.schema import SchemaParseException, UnknownType
 
 from infra.errors import FaultError, UndecodableError
 from schemas.blocks import read_block, write_block
@@ -183,7 +184,12 @@ class Codec:
             how = resolution(schema, self._schema)
             if how.refusal is not None:
                 raise UndecodableError(f"written with schema {schema_id}: {how.refusal}")
-            self._writers[schema_id] = _Writer(schema, how, RecordReader(schema, self._schema))
+            try:
+                one = RecordReader(schema, self._schema)
+            except (SchemaParseException, UnknownType, KeyError, ValueError) as error:
+                # Of what the registry took fastavro may still make nothing.
+                raise UndecodableError(f"schema {schema_id} is no Avro schema: {error}") from error
+            self._writers[schema_id] = _Writer(schema, how, one)
         return self._writers[schema_id]
 
     def _read(self, bodies: list[bytes], writer: _Writer) -> tuple[pl.DataFrame, dict[int, str]]:
