@@ -92,8 +92,11 @@ def demo(
     settings, console = load_settings(), Console()
     began = time.monotonic()
     console.print(Rule("starting"))
-    stack = start(settings, console)
+    stack = Stack(settings)
+    ran_before = stack.runs
+    held = False
     try:
+        start(stack, console)
         held = play(settings, console, stack)
         console.print(f"took {time.monotonic() - began:.0f} s; everything is kept in {settings.home}")
         if not once:
@@ -102,10 +105,10 @@ def demo(
                 time.sleep(1)
     except KeyboardInterrupt:
         console.print("\nstopping")
-        held = True
     finally:
-        with console.status("stopping every part, the jobs before the servers they need"):
-            stack.down()
+        if stack.runs and not ran_before:
+            with console.status("stopping every part, the jobs before the servers they need"):
+                stack.down()
     if not held:
         raise typer.Exit(1)
 

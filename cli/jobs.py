@@ -1,4 +1,7 @@
-"""`headrace job NAME`: runs one always-on process of Headrace in the foreground, until SIGTERM or Ctrl-C."""
+"""`headrace job NAME`: runs one always-on process of Headrace in the foreground, until SIGTERM or Ctrl-C.
+
+Each command imports what it runs and no more: ten of them start at once on one machine.
+"""
 
 import logging
 import os
@@ -10,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.exits import run
 from infra.blobs import open_store
 from infra.embedded_broker import broker_command
 from infra.errors import SettingError
@@ -164,3 +168,7 @@ def prefect() -> None:
 def _become(command: list[str], environment: dict[str, str]) -> None:
     """Replace this process, so that the supervisor's signals reach the server itself."""
     os.execve(command[0], command, {**os.environ, **environment})
+
+
+if __name__ == "__main__":
+    run(app)

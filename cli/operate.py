@@ -15,7 +15,7 @@ from cli.stack import Stack
 from cli.stream_view import StreamView
 from cli.tables import deliveries_table, lag_table, parts_table
 from infra.errors import MissingPartError
-from infra.settings import Settings, load_settings
+from infra.settings import load_settings
 from schemas import catalogue
 
 FOLLOW_POLL_S = 0.3
@@ -29,24 +29,21 @@ def add_to(app: typer.Typer) -> None:
 
 def up() -> None:
     """Start every part of the one-machine stack and wait until all take work."""
-    settings = load_settings()
-    start(settings, Console())
+    start(Stack(load_settings()), Console())
 
 
-def start(settings: Settings, console: Console) -> Stack:
+def start(stack: Stack, console: Console) -> None:
     """Start the stack, saying what becomes ready as it does.
 
     Raises:
         MissingPartError: A port is taken, or a part does not come up.
     """
-    stack = Stack(settings)
     began = time.monotonic()
-    with console.status("starting the broker"):
+    with console.status("waiting for every part to take work"):
         stack.up(lambda name: console.print(f"  [green]✓[/] {name:<14} {time.monotonic() - began:5.1f} s"))
     for view in stack.views():
         if view.url:
             console.print(f"  {view.name:<16} {view.url}")
-    return stack
 
 
 def down() -> None:
