@@ -178,10 +178,10 @@ class _Ingest:
     def _chunks(self, delivery: Delivery, content: Content) -> Generator[Chunk, None, None]:
         """The chunks of a stored file; what a reader trips over is a DeliveryError."""
         with stored(self._store.open(delivery.blob)) as file:
-            blocks = read_blocks(
-                file, content, delivery.format, delivery.compression, self._limits, self._scratch
-            )
             try:
+                blocks = read_blocks(
+                    file, content, delivery.format, delivery.compression, self._limits, self._scratch
+                )
                 yield from chunks_of(blocks, delivery, content, self._limits, datetime.now(UTC))
             except (HeadraceError, OSError, MemoryError):
                 raise

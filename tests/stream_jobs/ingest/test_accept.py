@@ -5,6 +5,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,54 +15,63 @@ from infra.settings import IngestSettings
 from stream_jobs.ingest.accept import Desk
 from stream_jobs.ingest.inbox import looks, rested, run_inbox
 from tests.stream_jobs.ingest.files import csv_file, sale
-from tests.stream_jobs.world import World, running, wait_until
+from tests.stream_jobs.ingest.installation import Installation, running, wait_until
 
 FILE = csv_file([sale(1)])
 
 
-def test_the_same_file_has_one_id_whoever_sends_it_however_often(
-    world: World, store: BlobStore, desk: Desk
+def accepted(installation: Installation, customer: str, count: int) -> list[dict[str, Any]]:
+    """The `accepted` events of a customer, once there are so many."""
+
+    def found() -> list[dict[str, Any]]:
+        return [event for event in installation.events() if event["customer_id"] == customer]
+
+    wait_until(lambda: len(found()) >= count, f"{count} events")
+    return found()
+
+
+def test_the_same_file_has_one_id_however_often_it_is_sent(
+    installation: Installation, store: BlobStore, desk: Desk, customer: str
 ) -> None:
-    first = desk.accept("acme", "sales", "../x/\nsales.csv", io.BytesIO(FILE))
-    again = desk.accept("acme", None, "sales2.csv", io.BytesIO(FILE))
-    other = desk.accept("other", "sales", "sales.csv", io.BytesIO(FILE))
+    first = desk.accept(customer, "sales", "../x/\nsales.csv", io.BytesIO(FILE))
+    again = desk.accept(customer, None, "sales2.csv", io.BytesIO(FILE))
+    other = desk.accept(f"{customer}-2", "sales", "sales.csv", io.BytesIO(FILE))
     assert (first.repeated, again.repeated, other.repeated) == (False, True, False)
     assert again.delivery_id == first.delivery_id != other.delivery_id
     assert (first.content, first.format, first.size_bytes) == ("sales", "csv", len(FILE))
-    assert store.read(f"deliveries/acme/{first.digest}") == FILE
+    assert store.read(f"deliveries/{customer}/{first.digest}") == FILE
+    late = Desk(installation.settings, store)
+    receipt = late.accept(customer, "sales", "s.csv", io.BytesIO(FILE))
+    late.close()
+    assert (receipt.delivery_id, receipt.repeated) == (first.delivery_id, True)
+    (event,) = accepted(installation, customer, 1)
+    assert (event["kind"], event["name"]) == ("accepted", "../x/?sales.csv")
 
-    late = Desk(world.settings, store)
-    try:
-        assert late.accept("acme", "sales", "s.csv", io.BytesIO(FILE)).delivery_id == first.delivery_id
-        # A desk that has not heard of the first one writes its own event; everyone ignores it.
-        late._log = type(late._log)()
-        late._known = lambda *_: None  # type: ignore[method-assign]
-        late._reader.close()
-        from infra.topic_reader import TopicReader
 
-        late._reader = TopicReader(world.settings, ["deliveries"], "desk")
-        unaware = late.accept("acme", "sales", "s.csv", io.BytesIO(FILE))
-        assert (unaware.delivery_id, unaware.repeated) == (first.delivery_id, True)
-    finally:
-        late.close()
-    events = world.records("deliveries")
-    assert [(event["kind"], event["customer_id"]) for event in events] == [
-        ("accepted", "acme"), ("accepted", "other"), ("accepted", "acme"),
-    ]  # fmt: skip
-    assert events[0]["name"] == "../x/?sales.csv"
+def test_a_desk_that_has_not_heard_of_a_file_yet_still_answers_with_the_first_id(
+    installation: Installation, store: BlobStore, desk: Desk, customer: str
+) -> None:
+    unaware = Desk(installation.settings, store)
+    first = desk.accept(customer, "sales", "s.csv", io.BytesIO(FILE))
+    second = unaware.accept(customer, "sales", "s.csv", io.BytesIO(FILE))
+    unaware.close()
+    assert (second.delivery_id, second.repeated) == (first.delivery_id, True)
+    assert len(accepted(installation, customer, 2)) == 2
 
 
 def test_desks_that_race_with_the_same_file_agree_on_one_id(
-    world: World, store: BlobStore, desk: Desk
+    installation: Installation, store: BlobStore, desk: Desk, customer: str
 ) -> None:
-    other = Desk(world.settings, store)
+    other = Desk(installation.settings, store)
     try:
         with ThreadPoolExecutor(8) as pool:
             for turn in range(3):
                 data = csv_file([sale(turn)])
                 desks = [desk, other] * 4
                 receipts = list(
-                    pool.map(lambda d, data=data: d.accept("acme", "sales", "s.csv", io.BytesIO(data)), desks)
+                    pool.map(
+                        lambda d, data=data: d.accept(customer, "sales", "s.csv", io.BytesIO(data)), desks
+                    )
                 )
                 assert len({receipt.delivery_id for receipt in receipts}) == 1
                 assert sum(not receipt.repeated for receipt in receipts) == 1
@@ -70,17 +80,17 @@ def test_desks_that_race_with_the_same_file_agree_on_one_id(
 
 
 def test_what_cannot_be_accepted_is_refused_in_words_and_leaves_nothing(
-    world: World, store: BlobStore, desk: Desk
+    installation: Installation, store: BlobStore, desk: Desk, customer: str
 ) -> None:
-    for customer in ("ACME", "", "a/b", "../x", "a" * 65):
+    for bad in ("ACME", "", "a/b", "../x", "a" * 65):
         with pytest.raises(DeliveryError, match="customer id: expected"):
-            desk.accept(customer, "sales", "sales.csv", io.BytesIO(FILE))
+            desk.accept(bad, "sales", "sales.csv", io.BytesIO(FILE))
     with pytest.raises(DeliveryError, match="found an empty one"):
-        desk.accept("acme", "sales", "sales.csv", io.BytesIO(b""))
-    small = world.settings.model_copy(update={"ingest": IngestSettings(file_bytes_max=50)})
+        desk.accept(customer, "sales", "sales.csv", io.BytesIO(b""))
+    small = installation.settings.model_copy(update={"ingest": IngestSettings(file_bytes_max=50)})
     tight = Desk(small, store)
     with pytest.raises(DeliveryError, match="at most 50 bytes"):
-        tight.accept("acme", "sales", "sales.csv", io.BytesIO(FILE))
+        tight.accept(customer, "sales", "sales.csv", io.BytesIO(FILE))
     tight.close()
 
     class Broken(io.BytesIO):
@@ -88,24 +98,26 @@ def test_what_cannot_be_accepted_is_refused_in_words_and_leaves_nothing(
             raise ConnectionResetError("the client went away")
 
     with pytest.raises(ConnectionResetError):
-        desk.accept("acme", "sales", "sales.csv", Broken())
-    assert world.records("deliveries") == []
-    assert store.list("deliveries") == []
-    assert list((world.settings.home / "scratch").iterdir()) == []
+        desk.accept(customer, "sales", "sales.csv", Broken())
+    assert not [event for event in installation.events() if event["customer_id"] == customer]
+    assert store.list(f"deliveries/{customer}") == []
+    assert list((installation.settings.home / "scratch").iterdir()) == []
 
-    desk.accept("acme", "locations", "x.csv", io.BytesIO(FILE))
-    with pytest.raises(DeliveryError, match="found those of delivery 0, which was of locations"):
-        desk.accept("acme", "sales", "x.csv", io.BytesIO(FILE))
+    first = desk.accept(customer, "locations", "x.csv", io.BytesIO(FILE)).delivery_id
+    with pytest.raises(DeliveryError, match=f"found those of delivery {first}, which was of locations"):
+        desk.accept(customer, "sales", "x.csv", io.BytesIO(FILE))
 
 
 def test_the_inbox_takes_files_that_rest_and_tells_what_became_of_each(
-    world: World, store: BlobStore, desk: Desk, tmp_path: Path
+    installation: Installation, store: BlobStore, desk: Desk, tmp_path: Path, customer: str
 ) -> None:
     inbox = tmp_path / "inbox"
-    folder = inbox / "acme"
+    folder = inbox / customer
     folder.mkdir(parents=True)
     (inbox / "Bad Name").mkdir()
-    settings = world.settings.model_copy(update={"ingest": IngestSettings(inbox=inbox, inbox_poll_s=0.05)})
+    settings = installation.settings.model_copy(
+        update={"ingest": IngestSettings(inbox=inbox, inbox_poll_s=0.05)}
+    )
     (folder / "sales-may.csv").write_bytes(FILE)
     (folder / "again.csv").write_bytes(FILE)
     (folder / "what.bin").write_bytes(b"?")
@@ -117,16 +129,15 @@ def test_the_inbox_takes_files_that_rest_and_tells_what_became_of_each(
     (folder / "again.csv").rename(folder / "sales-again.csv")
     with running(lambda stop: run_inbox(settings, store, desk, stop)):
         wait_until(lambda: not looks(inbox), "an empty inbox")
-    assert sorted(path.name for path in (folder / ".accepted").iterdir()) == [
-        "0-sales-again.csv",
-        "0-sales-may.csv",
-    ]
+    names = sorted(path.name.split("-", 1) for path in (folder / ".accepted").iterdir())
+    assert [name for _, name in names] == ["sales-again.csv", "sales-may.csv"]
+    assert len({delivery_id for delivery_id, _ in names}) == 1
     refused = sorted(path.name for path in (folder / ".refused").iterdir())
     assert [name.split("Z-", 1)[1] for name in refused] == ["what.bin", "what.bin.reason.txt"]
     assert "cannot tell" in (folder / ".refused" / refused[1]).read_text()
     (reason,) = (inbox / "Bad Name" / ".refused").glob("*.reason.txt")
     assert "customer id: expected" in reason.read_text()
-    assert [event["name"] for event in world.records("deliveries")] == ["sales-may.csv"]
+    assert [event["name"] for event in accepted(installation, customer, 1)] == ["sales-may.csv"]
     assert (folder / ".hidden.csv").exists()
 
 
@@ -142,12 +153,12 @@ def test_a_file_that_still_grows_has_not_rested(tmp_path: Path) -> None:
 
 
 def test_an_inbox_file_stays_while_it_cannot_be_accepted(
-    tmp_path: Path, store: BlobStore, world: World
+    tmp_path: Path, store: BlobStore, installation: Installation
 ) -> None:
     folder = tmp_path / "in" / "acme"
     folder.mkdir(parents=True)
     (folder / "sales.csv").write_bytes(FILE)
-    settings = world.settings.model_copy(
+    settings = installation.settings.model_copy(
         update={"ingest": IngestSettings(inbox=tmp_path / "in", inbox_poll_s=0.02)}
     )
     tries = threading.Semaphore(0)
