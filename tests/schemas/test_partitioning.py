@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import FaultError
@@ -46,6 +46,7 @@ def test_hashes_are_those_of_the_java_client() -> None:
     assert hashes.tolist() == list(JAVA_VECTORS.values())
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=30), st.integers(1, 4096))
 def test_columns_agree_with_the_hash_of_each_key(keys: list[str], partitions: int) -> None:
     expected = [(naive_murmur2(key.encode()) & 0x7FFFFFFF) % partitions for key in keys]
