@@ -53,6 +53,7 @@ def show_run(
             run.reasons,
             run.details["remarks"],
             links_of(settings, run) if outcome.verdict != "tried" else {},
+            champion=run.details["champion"],
         ),
         description=f"Gate: {about}",
     )

@@ -28,10 +28,10 @@ FLOW_S = 24 * 3600
 
 
 def _run_name() -> str:
-    """Names a run after its flow, day and customer."""
+    """Names a run after its customer and day."""
     given = flow_run.get_parameters()
     day = given.get("as_of") or last_day_over(datetime.now(UTC), load_settings().flow.time_zone)
-    return f"{flow_run.get_flow_name()} {day}, {given.get('customer_id') or 'all customers'}"
+    return f"{given.get('customer_id') or 'all customers'}, {day}"
 
 
 @flow(name="daily", flow_run_name=_run_name, timeout_seconds=FLOW_S)
@@ -167,7 +167,9 @@ def _each_customer(
     outcomes = []
     for name in names:
         with tags(f"{CUSTOMER_TAG}{name}"):
-            outcomes.append(_outcome(name, act(name)))
+            outcome = _outcome(name, act(name))
+        get_run_logger().info(outcome.line)
+        outcomes.append(outcome)
     verdict = joint_verdict(outcomes)
     message = "; ".join(f"{found.customer_id}: {found.verdict}" for found in outcomes)
     if verdict == "failed":

@@ -82,9 +82,9 @@ def draw_forecast(sold: TotalCurve, backtest: TotalCurve | None, ahead: Forecast
         ahead: The forecast with its range.
 
     Returns:
-        A PNG, 1372 × 616 pixels.
+        A PNG, 1376 × 640 pixels.
     """
-    figure = Figure(figsize=(9.8, 4.4), dpi=140, layout="constrained")
+    figure = Figure(figsize=(8.6, 4.0), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     days, units = sold.days[-HISTORY_DAYS:], sold.units[-HISTORY_DAYS:]

@@ -34,47 +34,37 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def backtest_table(backtest: Backtest, baseline: str) -> list[dict[str, str]]:
-    """The backtest as rows of a table artifact: by model, its mean before its single origins.
+    """The backtest as rows of a table artifact: the means of all models first, then the single origins.
 
     Args:
         backtest: What the backtest found.
         baseline: Name of the model that the others are compared with.
     """
+    metrics = backtest.metrics
+    origins = metrics["origin"].drop_nulls().unique().sort().to_list()
+    if not origins:
+        return []
+    naive = dict(metrics.filter(pl.col("model") == baseline).select("origin", "wape").iter_rows())
     rows = []
-    for model in backtest.metrics["model"].unique(maintain_order=True).to_list():
-        of_model = backtest.metrics.filter(pl.col("model") == model)
-        count = of_model.filter(pl.col("origin").is_not_null()).height
-        ordered = of_model.sort("origin", nulls_last=False).iter_rows(named=True)
-        for row in ordered:
-            if row["origin"] is None and count == 0:
-                continue
-            origin = row["origin"]
-            compared = backtest.metrics.filter(
-                pl.col("model") == baseline, pl.col("origin").eq_missing(pl.lit(origin, pl.Date))
-            )
+    for origin in (None, *origins):
+        for row in metrics.filter(pl.col("origin").eq_missing(pl.lit(origin, pl.Date))).iter_rows(named=True):
+            compared = naive.get(origin, math.nan) if row["model"] != baseline else math.nan
+            gain = row["wape"] / compared - 1 if compared > 0 else math.nan
             rows.append(
                 {
-                    "Model": model,
-                    "Sales known until": f"mean of {count}" if origin is None else f"{origin}",
+                    "Model": row["model"],
+                    "Sales until": f"mean of {len(origins)}" if origin is None else f"{origin}",
                     "WAPE": percent(row["wape"]),
-                    "WAPE against naive": _against(
-                        row["wape"], compared, "wape", of_itself=model == baseline
-                    ),
+                    "WAPE ÷ naive": percent(gain, signed=True),
                     "Bias": percent(row["bias"], signed=True),
+                    "In 90 % range": percent(row["coverage_90"]),
                     "WRMSSE": number(row["wrmsse"]),
-                    "Pinball (scaled)": number(row["pinball"]),
-                    "Within the 90 % range": percent(row["coverage_90"]),
-                    "Within the 50 % range": percent(row["coverage_50"]),
+                    "Pinball": number(row["pinball"]),
+                    "In 50 % range": percent(row["coverage_50"]),
                     "Series": f"{row['series']:,}",
                 }
             )
     return rows
-
-
-def _against(value: float, baseline: pl.DataFrame, metric: str, *, of_itself: bool) -> str:
-    if of_itself or baseline.is_empty() or not baseline[metric][0] > 0:
-        return "–"
-    return percent(value / baseline[metric][0] - 1, signed=True)
 
 
 def verdict_markdown(
@@ -83,6 +73,8 @@ def verdict_markdown(
     reasons: Sequence[str],
     remarks: Sequence[str],
     links: Mapping[str, str],
+    *,
+    champion: str | None,
 ) -> str:
     """The gate's verdict with its reasons.
 
@@ -92,10 +84,12 @@ def verdict_markdown(
         reasons: Why it was refused; empty when it was not.
         remarks: What else a reader should know.
         links: Addresses by what they lead to; those that are not web addresses are shown as they are.
+        champion: The run that was in use before; None before the first.
     """
+    stays = f"Run {champion} stays in use." if champion else "There is no earlier forecast to stay in use."
     parts = [f"# {title}"]
     if reasons:
-        parts += ["## Why it was refused", _listed(reasons), "The forecast published before stays in use."]
+        parts += ["## Why it was refused", _listed(reasons), stays]
     if remarks:
         parts += ["## To note", _listed(remarks)]
     parts.append(

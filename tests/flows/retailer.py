@@ -1,5 +1,6 @@
 """A small retailer's raw lake, written as the stream jobs write it."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -15,7 +16,14 @@ WEEK = np.array([1.0, 0.9, 0.9, 1.0, 1.2, 1.6, 1.4])
 
 
 def deliver(
-    store: BlobStore, customer_id: str, last_day: date, days: int = 100, *, noise: bool = True, seed: int = 1
+    store: BlobStore,
+    customer_id: str,
+    last_day: date,
+    days: int = 100,
+    *,
+    noise: bool = True,
+    seed: int = 1,
+    things: Sequence[str] = THINGS,
 ) -> None:
     """Append a retailer's sales of the days up to `last_day`, and its locations and products.
 
@@ -26,13 +34,14 @@ def deliver(
         days: Days with sales.
         noise: Whether sales scatter as real ones do; without it every week is like the one before.
         seed: Of the scatter.
+        things: Products sold at each place.
     """
     random = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for back in reversed(range(days)):
         day = last_day - timedelta(days=back)
-        for number, (place, thing) in enumerate((place, thing) for place in PLACES for thing in THINGS):
-            expected = (4 + 2 * number) * WEEK[day.weekday()]
+        for number, (place, thing) in enumerate((place, thing) for place in PLACES for thing in things):
+            expected = (4 + 2 * (number % 8)) * WEEK[day.weekday()]
             quantity = float(random.poisson(expected) if noise else round(expected))
             if quantity:
                 sale_id = f"{place}-{thing}-{day}-{seed}"
@@ -51,7 +60,7 @@ def deliver(
     _append(
         store,
         "changes_products",
-        [about | {"position": n, "product_id": p} | department for n, p in enumerate(THINGS)],
+        [about | {"position": n, "product_id": p} | department for n, p in enumerate(things)],
     )
 
 

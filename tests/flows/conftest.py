@@ -1,0 +1,79 @@
+"""A real Prefect server and the process that serves the flows, once for all tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.blobs import BlobStore, open_store
+from infra.prefect_server import prefect_environment, start_prefect_server, wait_for_prefect
+from infra.settings import FlowSettings, PortSettings, Settings, load_settings, settings_environment
+from tests.conftest import free_port
+
+WEEK = FlowSettings(horizon_days=7, training_rows_max=2000, cron="30 4 * * *", time_zone="Europe/Vienna")
+"""A short horizon and small samples: the tests ask whether things are joined up, not how good a model is."""
+
+SERVE = (
+    "import signal, threading; from infra.settings import load_settings; from flows.serve import run_flows; "
+    "stop = threading.Event(); signal.signal(signal.SIGTERM, lambda *_: stop.set()); "
+    "run_flows(load_settings(), stop)"
+)
+"""What the command line does in a process of its own."""
+
+
+@pytest.fixture
+def yesterday() -> date:
+    """The last day that is over for the schedule, as a run started now will see it."""
+    from flows.plan import last_day_over
+
+    return last_day_over(datetime.now(UTC), WEEK.time_zone)
+
+
+@pytest.fixture
+def store(home: Path) -> BlobStore:
+    """An empty lake in a directory."""
+    return open_store(load_settings(home=home))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the installation that the served flows belong to."""
+    ports = PortSettings(prefect=free_port(), http=free_port())
+    return load_settings(home=tmp_path_factory.mktemp("stack"), flow=WEEK, ports=ports)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(stack: Settings) -> Iterator[Settings]:
+    """A Prefect server."""
+    stack.home.mkdir(exist_ok=True)
+    with (stack.home / "server.log").open("wb") as output:
+        process = start_prefect_server(stack, output)
+        try:
+            wait_for_prefect(stack, timeout_s=240)
+            os.environ.update(prefect_environment(stack))
+            yield stack
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def served(prefect_server: Settings) -> Iterator[Settings]:
+    """The process that serves the flows, started in another folder, its settings in the environment."""
+    folder = Path(__file__).parents[2]
+    elsewhere = prefect_server.home / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, **settings_environment(prefect_server), "PYTHONPATH": str(folder)}
+    with (prefect_server.home / "flows.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE], env=environment, cwd=elsewhere, stdout=output, stderr=output
+        )
+        try:
+            yield prefect_server
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0, (prefect_server.home / "flows.log").read_text()

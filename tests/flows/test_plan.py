@@ -1,0 +1,55 @@
+"""What a forecast is made from, and why there may be none."""
+
+from datetime import UTC, date, datetime
+
+from flows.plan import NoPlan, Plan, last_day_over, plan_forecast, run_id_of
+from infra.settings import FlowSettings
+
+DAY = date(2026, 11, 22)
+
+
+def test_the_running_day_does_not_count_and_the_schedules_time_zone_says_which_it_is() -> None:
+    early = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
+    assert last_day_over(early, "UTC") == date(2026, 11, 22)
+    assert last_day_over(early, "America/Los_Angeles") == date(2026, 11, 21)
+
+
+def test_a_forecast_begins_after_the_last_day_of_sales() -> None:
+    assert plan_forecast(date(2026, 1, 1), DAY, DAY, 28) == Plan(DAY)
+
+
+def test_sales_that_are_some_days_old_are_used_and_the_forecast_says_so() -> None:
+    plan = plan_forecast(date(2026, 1, 1), date(2026, 11, 20), DAY, 28)
+    assert plan == Plan(date(2026, 11, 20), ("the last sales are of 2026-11-20, 2 days before 2026-11-22",))
+
+
+def test_sales_so_old_that_every_day_forecast_is_past_give_no_forecast() -> None:
+    plan = plan_forecast(date(2026, 1, 1), date(2026, 11, 15), DAY, 7)
+    assert isinstance(plan, NoPlan)
+    assert "2026-11-15, 7 days before 2026-11-22" in plan.reason
+    assert isinstance(plan_forecast(date(2026, 1, 1), date(2026, 11, 16), DAY, 7), Plan)
+
+
+def test_two_weeks_of_sales_are_needed() -> None:
+    assert isinstance(plan_forecast(date(2026, 11, 9), DAY, DAY, 7), Plan)
+    plan = plan_forecast(date(2026, 11, 10), DAY, DAY, 7)
+    assert isinstance(plan, NoPlan)
+    assert "sales of 13 days" in plan.reason
+
+
+def test_without_sales_the_reason_says_where_to_look() -> None:
+    plan = plan_forecast(None, None, DAY, 7)
+    assert isinstance(plan, NoPlan)
+    assert "deliveries" in plan.reason
+
+
+def test_the_run_id_follows_from_the_work_and_sorts_by_day_and_manifest() -> None:
+    flow = FlowSettings()
+    assert run_id_of(DAY, 9, flow) == run_id_of(DAY, 9, FlowSettings())
+    assert run_id_of(DAY, 9, flow) < run_id_of(DAY, 10, flow) < run_id_of(date(2026, 11, 23), 1, flow)
+    for other in (
+        FlowSettings(horizon_days=27),
+        FlowSettings(backtest_origins=3),
+        FlowSettings(training_rows_max=2000),
+    ):
+        assert run_id_of(DAY, 9, other) != run_id_of(DAY, 9, flow)
