@@ -1,7 +1,7 @@
 """The parts of the one-machine stack: which there are, how each is started, and how one sees it is ready.
 
-Every part is a `headrace job NAME` process (started as the module behind it, which imports less), so that what
-runs here under the supervisor runs anywhere else by the same command.
+Every part is a `headrace job NAME` process (started as the module behind it, which imports less), so that
+what runs here under the supervisor runs anywhere else by the same command.
 """
 
 import sys
