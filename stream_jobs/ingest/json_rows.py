@@ -73,21 +73,24 @@ def _outer_defects(lines: pl.Series, limits: Limits, *, repaired: bool) -> pl.Se
 def _parsed(lines: pl.Series, defects: pl.Series, kind: pl.Struct) -> pl.DataFrame | None:
     """The fields of the lines without a defect, nulls for the others; None when they do not parse.
 
-    Polars parses all lines as one array. Each goes into an envelope with its own number, so that a line
-    that is two values, or half of one, cannot push its neighbours out of their rows.
+    Polars parses all lines as one array. Each goes into an envelope, alone in an array and before its own
+    number, so that a line that is two values, or half of one, cannot push its neighbours out of their rows.
     """
     numbered = pl.DataFrame({"line": lines, "defect": defects}).with_row_index("number")
     sound = pl.when(pl.col("defect").is_null()).then("line").otherwise(pl.lit("{}"))
-    pieces = [pl.lit('{"n":'), pl.col("number").cast(pl.String), pl.lit(',"r":'), sound, pl.lit("}")]
+    pieces = [pl.lit('{"r":['), sound, pl.lit('],"n":'), pl.col("number").cast(pl.String), pl.lit("}")]
     envelopes = numbered.select(line=pl.concat_str(pieces))["line"]
     try:
-        decoded = envelopes.str.json_decode(pl.Struct({"n": pl.Int64(), "r": kind}))
+        decoded = envelopes.str.json_decode(pl.Struct({"r": pl.List(kind), "n": pl.Int64()}))
     except PolarsError:
         return None
-    numbers, records = decoded.struct.field("n"), decoded.struct.field("r")
-    if len(decoded) != len(lines) or records.null_count():
+    numbers, found = decoded.struct.field("n"), decoded.struct.field("r")
+    if len(decoded) != len(lines) or numbers.null_count() or (found.list.len() != 1).any():
         return None
-    if numbers.null_count() or not np.array_equal(numbers.to_numpy(), np.arange(len(lines))):
+    if not np.array_equal(numbers.to_numpy(), np.arange(len(lines))):
+        return None
+    records = found.list.first()
+    if records.null_count():
         return None
     return records.struct.unnest()
 

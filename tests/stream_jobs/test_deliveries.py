@@ -80,7 +80,8 @@ def test_a_rejected_delivery_keeps_its_reason_and_the_ends_of_what_it_wrote() ->
     log.apply(1, event("progress", delivery_id=0, position=10, ends=[end("t", 0, 9)]))
     log.apply(2, event("rejected", delivery_id=0, position=10, reason="line 12: broken"))
     delivery = log.deliveries[0]
-    assert (delivery.rejected, delivery.open, delivery.position) == ("line 12: broken", False, 10)
+    assert (delivery.rejected, delivery.rejected_at) == ("line 12: broken", START)
+    assert (delivery.open, delivery.position) == (False, 10)
     assert delivery.ends == {("t", 0): 9}
 
 

@@ -124,6 +124,9 @@ def test_reading_on_behind_any_position_gives_the_rest_of_the_same_records(
     assert max(chunk.records.height + chunk.refused.height for chunk in whole) <= 8
     records = pl.concat([chunk.records for chunk in whole])
     refused = pl.concat([chunk.refused for chunk in whole])
+    if content == "sales":
+        # Repeats are found across blocks and chunks.
+        assert records["repeated"].to_list() == [position > 20 for position in records["position"]]
     for position in (*range(0, 30, 4), 29, 30):
         rest = list(chunks(data, content, position=position, bounds=bounds))
         assert [chunk.last_position for chunk in rest][-1:] == ([30] if position < 30 else [])
