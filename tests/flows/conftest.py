@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infra.blobs import BlobStore, open_store
@@ -25,7 +26,7 @@ SERVE = (
 """What the command line does in a process of its own."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def yesterday() -> date:
     """The last day that is over for the schedule, as a run started now will see it."""
     from flows.plan import last_day_over
@@ -56,9 +57,20 @@ def prefect_server(stack: Settings) -> Iterator[Settings]:
             wait_for_prefect(stack, timeout_s=240)
             os.environ.update(prefect_environment(stack))
             yield stack
+            _send_what_waits()
         finally:
             process.terminate()
             process.wait(60)
+
+
+def _send_what_waits() -> None:
+    """Send the logs and events of flows run in this process, which else tries on after the server's end."""
+    if "prefect" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for worker in (EventsWorker, APILogWorker):
+            worker.drain_all(timeout=20)
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +89,7 @@ def served(prefect_server: Settings) -> Iterator[Settings]:
         finally:
             process.terminate()
             assert process.wait(60) == 0, (prefect_server.home / "flows.log").read_text()
+            # A restart of the process must not end the schedule.
+            answer = httpx.get(f"{prefect_server.prefect}/api/deployments/name/daily/daily", timeout=60)
+            assert not answer.json()["paused"]
+            assert answer.json()["schedules"][0]["active"]
