@@ -12,6 +12,7 @@ from flows.run_record import backtest_of
 from infra.blobs import BlobStore
 from infra.settings import FlowSettings
 from lake.forecasts import ForecastRun, current, forecast_frame, load_run
+from lake.manifests import load_manifest
 from ml.backtest import Backtest
 from ml.stored_model import load_model
 from tests.flows.conftest import WEEK
@@ -62,7 +63,7 @@ def test_boosted_trees_are_trained_stored_and_read_again(store: BlobStore) -> No
     assert isinstance(run, ForecastRun)
     assert run.details["remarks"] == []
     assert run.model_path is not None
-    manifest = day.load_manifest(store, "acme")
+    manifest = load_manifest(store, "acme")
     assert manifest is not None
     panel = day.read_panel(store, manifest, LAST, 7)
     again = load_model(store.read(run.model_path)).predict(panel, panel.origin, 7)

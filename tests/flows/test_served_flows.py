@@ -46,11 +46,12 @@ def deployed(served: Settings) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def ended(served: Settings, deployed: dict[str, dict[str, Any]], yesterday: date) -> DailyOutcome:
-    """A daily run for a customer who sells as customers do, one whose weeks never change, and a new one."""
+    """A day of four customers: a usual one, one whose weeks never change, a broken one, and a new one."""
     store = open_store(served)
     deliver(store, "acme", yesterday)
     deliver(store, "beat_co", yesterday, noise=False)
     deliver(store, "tiny", yesterday, days=9)
+    store.replace("manifests/broken/0000000001.json", b"not a manifest")
     return run_daily(served, timeout_s=WAIT_S)
 
 
@@ -90,9 +91,6 @@ def test_the_schedule_of_the_daily_flow_yields_runs_at_the_local_time_of_the_set
 def test_a_triggered_day_publishes_refuses_and_skips_each_customer_by_its_own_sales(
     served: Settings, ended: DailyOutcome
 ) -> None:
-    assert ended.succeeded
-    assert ended.state == "Refused"
-    assert ended.message == "acme: published; beat_co: refused; tiny: skipped"
     store = open_store(served)
     published = current(store, "acme")
     assert published is not None
@@ -105,6 +103,13 @@ def test_a_triggered_day_publishes_refuses_and_skips_each_customer_by_its_own_sa
     assert "seasonal_naive" in refused.line
     assert current(store, "beat_co") is None
     assert of(ended, "tiny").line.startswith("tiny: skipped: there are sales of 9 days")
+
+
+def test_a_broken_lake_of_one_customer_fails_the_run_and_keeps_no_other_back(ended: DailyOutcome) -> None:
+    assert (ended.state, ended.succeeded) == ("Failed", False)
+    assert ended.message == "acme: published; beat_co: refused; broken: failed; tiny: skipped"
+    assert of(ended, "broken").verdict == "failed"
+    assert "0000000001.json: expected a manifest" in of(ended, "broken").line
 
 
 def test_the_ui_shows_backtest_picture_and_verdict_of_each_run(served: Settings, ended: DailyOutcome) -> None:
@@ -125,23 +130,19 @@ def test_runs_are_named_after_customer_and_day(
 ) -> None:
     within = {"flow_runs": {"parent_flow_run_id": {"any_": [ended.flow_run_id]}}}
     names = {run["name"] for run in asked(served, "flow_runs/filter", within)}
-    assert names == {f"{customer}, {yesterday}" for customer in ("acme", "beat_co", "tiny")}
+    assert names == {f"{customer}, {yesterday}" for customer in ("acme", "beat_co", "broken", "tiny")}
 
 
-def test_a_broken_lake_of_one_customer_does_not_keep_the_others_forecast_back(
-    served: Settings, ended: DailyOutcome, yesterday: date
+def test_a_second_day_with_nothing_new_changes_nothing(
+    served: Settings, ended: DailyOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(served)
-    store.replace("manifests/broken/0000000001.json", b"not a manifest")
-    deliver(store, "late", yesterday)
-    outcome = run_daily(served, timeout_s=WAIT_S)
-    assert not outcome.succeeded
-    assert outcome.state == "Failed"
-    assert of(outcome, "broken").verdict == "failed"
-    assert "0000000001.json: expected a manifest" in of(outcome, "broken").line
-    assert of(outcome, "late").verdict == "published"
-    assert of(outcome, "acme").verdict == "unchanged"
-    assert of(outcome, "acme").run_id == of(ended, "acme").run_id
+    from flows.daily import daily
+
+    of_stack(served, monkeypatch)
+    before = open_store(served).stats("")
+    state = daily("acme", return_state=True)
+    assert (state.name, state.message) == ("Unchanged", "acme: unchanged")
+    assert open_store(served).stats("") == before
 
 
 def test_a_trial_shows_the_gates_verdict_and_keeps_nothing(

@@ -69,7 +69,7 @@ def test_another_process_loads_the_same_settings_from_their_environment(
     settings = load_settings(
         home=home,
         kafka={"sasl.mechanism": "PLAIN", "sasl.password": "p=w"},
-        s3=S3Settings(access_key="key", secret_key="secret", endpoint_url="http://127.0.0.1:9000"),  # type: ignore[arg-type]
+        s3=S3Settings(access_key="key", secret_key="secret", endpoint_url="http://127.0.0.1:9000"),
         flow=FlowSettings(horizon_days=9, cron="5 5 * * *", time_zone="Europe/Vienna"),
     )
     for name, value in settings_environment(settings).items():
