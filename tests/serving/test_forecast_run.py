@@ -1,5 +1,6 @@
 """The index of a run, compared with a plain filter over all its rows."""
 
+import itertools
 from datetime import date, timedelta
 
 import numpy as np
@@ -56,7 +57,7 @@ def all_pages(run: RunTable, wanted: Selection, limit: int) -> pl.DataFrame:
 DAYS = st.none() | st.integers(-2, 6).map(lambda offset: FIRST + timedelta(days=offset))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     series=st.lists(st.tuples(IDS, IDS), min_size=0, max_size=12, unique=True),
     wanted=st.builds(Selection, st.none() | IDS, st.none() | IDS, DAYS, DAYS),
@@ -67,6 +68,15 @@ def test_the_pages_of_any_selection_are_what_a_plain_filter_finds(
 ) -> None:
     frame = frame_of(series, 4)
     assert all_pages(index_run(ORIGIN, frame), wanted, limit).equals(plainly(frame, wanted))
+
+
+def test_one_series_in_any_range_of_days_is_what_a_plain_filter_finds() -> None:
+    frame = frame_of([("a", "x"), ("b", "x"), ("b", "y"), ("b", "z"), ("c", "y")], 4)
+    run = index_run(ORIGIN, frame)
+    days = [None, *(FIRST + timedelta(days=offset) for offset in range(-1, 6))]
+    for start, end in itertools.product(days, days):
+        for wanted in (Selection("b", "y", start, end), Selection("c", "y", start, end)):
+            assert all_pages(run, wanted, 3).equals(plainly(frame, wanted)), wanted
 
 
 def test_a_run_without_rows_answers_every_question_with_none() -> None:
