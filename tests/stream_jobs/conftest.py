@@ -1,6 +1,7 @@
-"""A broker, a registry and topics that the stream jobs' tests share; each test delivers as a customer of its own."""
+"""An installation that the stream jobs' tests share, each as a customer of its own; and one for a test alone."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -13,16 +14,15 @@ from tests.conftest import free_port
 from tests.schemas.running import running_registry
 from tests.stream_jobs.world import World, wait_until
 
-
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
-def jobs_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of an embedded broker that only the tests of this folder write to."""
-    tmp_path, port = tmp_path_factory.mktemp("jobs"), free_port()
-    with (tmp_path / "broker.log").open("wb") as output:
-        process = start_broker(port, tmp_path / "broker", output)
+@contextmanager
+def broker_in(folder: Path) -> Iterator[str]:
+    """Bootstrap servers of an embedded broker that nothing else writes to."""
+    port = free_port()
+    with (folder / "broker.log").open("wb") as output:
+        process = start_broker(port, folder / "broker", output)
         try:
             client = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
 
@@ -41,15 +41,25 @@ def jobs_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def jobs_installation(jobs_broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def jobs_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of an installation with the catalogue's topics."""
-    with running_registry(jobs_broker, tmp_path_factory.mktemp("installation")) as settings:
+    folder = tmp_path_factory.mktemp("jobs")
+    with broker_in(folder) as servers, running_registry(servers, folder) as settings:
         yield settings
 
 
 @pytest.fixture
 def world(jobs_installation: Settings, home: Path) -> Iterator[World]:
-    """The installation as one more customer, with a lake of its own."""
+    """The shared installation as one more customer, with a lake of its own."""
     world = World(jobs_installation.model_copy(update={"home": home}), f"customer{next(_numbers)}")
     yield world
     world.close()
+
+
+@pytest.fixture
+def lone_world(tmp_path: Path, home: Path) -> Iterator[World]:
+    """An installation of one test, which may leave behind what would disturb others."""
+    with broker_in(tmp_path) as servers, running_registry(servers, home) as settings:
+        world = World(settings, "acme")
+        yield world
+        world.close()

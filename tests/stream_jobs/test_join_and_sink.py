@@ -1,12 +1,13 @@
 """The joined lake and the tables of raw changes, on a real broker and a directory."""
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import polars as pl
+import pytest
 
 from infra import telemetry
 from infra.blobs import open_store
-from infra.errors import FencedError
+from infra.errors import FaultError, FencedError
 from lake.append import AppendTable
 from schemas.lake_tables import LAKE_TABLES
 from schemas.registry import Registry
@@ -33,9 +34,9 @@ def test_sales_are_joined_as_of_their_delivery_and_fall_on_their_local_day(world
         "locations", ["L1"], name="Quay", time_zone="Asia/Tokyo", currency="JPY", region="north"
     )
     world.deliver_masters("products", ["P1"], name="Bread", category="food", unit="kg")
-    first = world.deliver_sales(1, partitions=[0], sold_at=datetime(2026, 3, 1, 20, tzinfo=timezone.utc))
+    first = world.deliver_sales(1, partitions=[0], sold_at=datetime(2026, 3, 1, 20, tzinfo=UTC))
     world.deliver_masters("locations", ["L1"], name="Quay 2", time_zone="America/Lima")
-    second = world.deliver_sales(1, partitions=[0], sold_at=datetime(2026, 3, 2, 3, tzinfo=timezone.utc))
+    second = world.deliver_sales(1, partitions=[0], sold_at=datetime(2026, 3, 2, 3, tzinfo=UTC))
     void = world.deliver_sales(
         1, partitions=[0], voided=True, product_id=None, sold_at=None, quantity=None, unit_price=None
     )
@@ -145,4 +146,39 @@ def test_raw_changes_and_refusals_lie_in_the_lake_once(world: World) -> None:
     products = rows(settings, "changes_products", world.customer).sort("source_offset")
     assert products["unit"].to_list() == ["piece", "kg"]
     assert files(settings, "changes_prices") == []
-    assert NOON == products["received_at"][0]
+    assert products["received_at"][0] == NOON
+
+
+def test_a_valid_sale_that_cannot_be_read_stops_the_join_instead_of_being_lost(lone_world: World) -> None:
+    world = lone_world
+    world.deliver_masters("locations", ["L1"])
+    world.deliver_masters("products", ["P1"])
+    validated(world, 5)
+    world.send("sales-validated", 3, [b"\x00garbage"], [f"{world.customer}/L1"])
+    with (
+        pytest.raises(FaultError, match=r"sales-validated \[3\] offset \d+ cannot be read"),
+        running(lambda stop: run_join(world.settings, open_store(world.settings), stop)) as thread,
+    ):
+        thread.join(60)
+    assert rows(world.settings, "sales_joined", world.customer).is_empty()
+
+
+def test_a_chain_that_ends_behind_the_topic_stops_the_join(lone_world: World) -> None:
+    world = lone_world
+    world.deliver_masters("locations", ["L1"])
+    world.deliver_masters("products", ["P1"])
+    validated(world, 5)
+    settings, store = world.with_stream(flush_s_max=0.1), open_store(world.settings)
+    with running(lambda stop: run_join(settings, store, stop)):
+        wait_until(lambda: rows(settings, "sales_joined", "acme").height == 10, "all rows")
+    # As if the lake were older than the topics: its file claims offsets that the topic has not reached.
+    table = AppendTable(store, "sales_joined")
+    end = table.chain_end(0)
+    assert end is not None
+    beyond = end.next_offset + 1000
+    table.append(0, beyond - 1, beyond, NOON, rows(settings, "sales_joined", "acme").head(1), end)
+    with (
+        pytest.raises(FaultError, match="the topic was made anew"),
+        running(lambda stop: run_join(settings, store, stop)) as thread,
+    ):
+        thread.join(60)
