@@ -55,7 +55,7 @@ def backtest_table(backtest: Backtest, baseline: str) -> list[dict[str, str]]:
                     "Model": row["model"],
                     "Sales until": f"mean of {len(origins)}" if origin is None else f"{origin}",
                     "WAPE": percent(row["wape"]),
-                    "WAPE ÷ naive": percent(gain, signed=True),
+                    "WAPE vs naive": percent(gain, signed=True),
                     "Bias": percent(row["bias"], signed=True),
                     "In 90 % range": percent(row["coverage_90"]),
                     "WRMSSE": number(row["wrmsse"]),
