@@ -1,26 +1,38 @@
 """How far each job is behind its input, from the offsets that its group has committed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import UnavailableError
-from infra.kafka import admin
+from infra.kafka import admin, consumer
 from infra.settings import Settings
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
 
 REQUEST_TIMEOUT_S = 10.0
+MARKERS_MAX = 64
+"""More than this behind is not looked into: it is real."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How many messages of a partition a job has not yet handled; transaction markers count as messages."""
+    """How many messages of a partition a job has not yet handled, and the partition's end.
+
+    Markers of transactions count as messages, except where nothing else is left.
+    """
 
     job: str
     topic: str
     partition: int
     messages: int
+    end: int
 
 
 INPUTS: dict[str, tuple[str, ...]] = {
@@ -33,6 +45,9 @@ INPUTS: dict[str, tuple[str, ...]] = {
 
 def lags(settings: Settings) -> list[Lag]:
     """The lag of each consumer group on each partition of its input topics.
+
+    Between the last message and the end of a partition lie the markers of transactions, which no job reads: where
+    little is left, it is looked whether any of it is a message.
 
     Raises:
         UnavailableError: The brokers do not answer.
@@ -55,11 +70,31 @@ def lags(settings: Settings) -> list[Lag]:
             futures = client.list_consumer_group_offsets(request, request_timeout=REQUEST_TIMEOUT_S)
             committed = futures[group].result().topic_partitions
             for place in sorted(committed, key=lambda place: (place.topic, place.partition)):
-                behind = ends[place.topic, place.partition] - max(place.offset, 0)
-                found.append(Lag(group, place.topic, place.partition, max(behind, 0)))
+                end = ends[place.topic, place.partition]
+                behind = max(end - max(place.offset, 0), 0)
+                found.append(Lag(group, place.topic, place.partition, behind, end))
     except KafkaException as error:
         raise UnavailableError(f"asking for offsets: {error.args[0].str()}") from error
-    return found
+    only_markers = _without_messages(settings, [lag for lag in found if 0 < lag.messages <= MARKERS_MAX])
+    return [replace(lag, messages=0) if lag in only_markers else lag for lag in found]
+
+
+def _without_messages(settings: Settings, found: list[Lag]) -> set[Lag]:
+    """Those of the lags behind which no message is, only markers."""
+    if not found:
+        return set()
+    reader = consumer(settings, "lag-reader", enable_partition_eof=True)
+    try:
+        empty = set()
+        for lag in found:
+            reader.assign([TopicPartition(lag.topic, lag.partition, lag.end - lag.messages)])
+            answers = reader.consume(1, REQUEST_TIMEOUT_S)
+            error = answers[0].error() if answers else None
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                empty.add(lag)
+        return empty
+    finally:
+        reader.close()
 
 
 def _ends(client: AdminClient, places: list[TopicPartition]) -> dict[tuple[str, int], int]:

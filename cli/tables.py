@@ -40,7 +40,9 @@ def lag_table(found: Sequence[Lag]) -> Table:
 
 def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
     """What became of deliveries, newest first."""
-    table = Table("id", "customer", "file", "state", title="Deliveries", title_justify="left")
+    table = Table("id", "customer", title="Deliveries", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("state")
     for column in ("records", "valid", "refused"):
         table.add_column(column, justify="right")
     table.add_column("why", overflow="fold", ratio=1)

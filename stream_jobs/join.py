@@ -59,7 +59,8 @@ class Found:
 
     def missing(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Where a sale lacks its location or product; a withdrawal may. Shape `(n_rows,)`."""
-        return ((self.locations == UNKNOWN) | (self.products == UNKNOWN)) & ~frame["voided"].to_numpy()
+        lacking: npt.NDArray[np.bool_] = (self.locations == UNKNOWN) | (self.products == UNKNOWN)
+        return lacking & ~frame["voided"].to_numpy()
 
 
 def find(frame: pl.DataFrame, tables: MasterTables) -> Found:
@@ -144,8 +145,8 @@ class JoinIntake:
     def _found(self, frame: pl.DataFrame) -> Found:
         """Where the master data of valid sales lies.
 
-        Validation has seen it. If this process has not, it is read now; if its version has been compacted away
-        since, the oldest one that is left is the nearest.
+        Validation has seen it. If this process has not, it is read now; if its version has been compacted
+        away since, the oldest one that is left is the nearest.
         """
         tables = self._reader.tables
         found = find(frame, tables)
@@ -157,8 +158,9 @@ class JoinIntake:
         if not missing.any():
             return found
         logger.warning(
-            "%d valid sales name locations or products of which no version before their delivery is left; joined "
-            "with the oldest one. Compaction must not reach sales that still wait: see `headrace topics check`",
+            "%d valid sales name locations or products of which no version before their delivery is left; "
+            "joined with the oldest one. Compaction must not reach sales that still wait: see "
+            "`headrace topics check`",
             int(missing.sum()),
         )
         return Found(
@@ -182,8 +184,8 @@ def _or_oldest(
         if filled[row] == UNKNOWN:
             raise FaultError(
                 f"{SALES_VALIDATED}: expected a version of {id_column} {keys[row]} for the valid sale "
-                f"{frame['sale_id'][row]} of delivery {frame['delivery_id'][row]}, found none; either the topic of "
-                "that master data was emptied, or another program writes valid sales. Deliver it again."
+                f"{frame['sale_id'][row]} of delivery {frame['delivery_id'][row]}, found none; either the "
+                "topic of that master data was emptied, or another program writes valid sales. Deliver it again."
             )
     return filled
 

@@ -121,7 +121,7 @@ class MasterReader:
 
 def _passed_over(message: Message, reason: str) -> None:
     logger.error(
-        "%s [%s] offset %s: passed over a message that cannot be read: %s; look for a foreign writer to the topic",
+        "%s [%s] offset %s: passed over a message that cannot be read: %s; look for a foreign writer",
         message.topic(),
         message.partition(),
         message.offset(),

@@ -1,9 +1,9 @@
 """Locations and products in memory, every version of each, for look-ups as of a delivery.
 
-Guarantee: a look-up for a sale of delivery D sees the newest version that a delivery before D brought, whatever
-has come since. Its cost follows the batch: an index stands ready, only the batch's distinct keys are looked up,
-and only their rows are copied. A delivery that repeats what is known adds no version, so memory follows the
-changes and not the number of deliveries.
+Guarantee: a look-up for a sale of delivery D sees the newest version that a delivery before D brought,
+whatever has come since. Its cost follows the batch: an index stands ready, only the batch's distinct keys are
+looked up, and only their rows are copied. A delivery that repeats what is known adds no version, so memory
+follows the changes and not the number of deliveries.
 """
 
 import logging
@@ -53,8 +53,8 @@ class VersionedTable:
         self._newest: dict[str, int] = {}
         self._delivery = array("q")
         self._older = array("q")
-        # Chunks of rows whose sizes fall at least by half from one to the next: few to look into, and a row is
-        # copied a logarithmic number of times.
+        # Chunks of rows whose sizes fall at least by half from one to the next: few to look into, and a row
+        # is copied a logarithmic number of times.
         self._chunks: list[pl.DataFrame] = []
 
     def __len__(self) -> int:

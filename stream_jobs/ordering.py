@@ -13,7 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from schemas.catalogue import LOCATIONS, PRODUCTS
 from stream_jobs.deliveries import Delivery, DeliveryLog
+
+TABLE_TOPICS = frozenset({LOCATIONS, PRODUCTS})
+"""The topics whose records the tables hold."""
 
 Positions = Mapping[tuple[str, int], int]
 """Next offset to be read of each (topic, partition)."""
@@ -66,7 +70,8 @@ class Decision:
 
     Attributes:
         ready: True when they may.
-        waits: What they wait for; of a ready delivery what it is judged without, because the wait was too long.
+        waits: What they wait for; of a ready delivery what it is judged without, because the wait was too
+            long.
     """
 
     ready: bool
@@ -113,5 +118,9 @@ def blockers(log: DeliveryLog, positions: Positions, customer_id: str, delivery_
 
 
 def is_known(master: Delivery, positions: Positions) -> bool:
-    """Whether all records that a delivery of master data ever brings have been read here."""
-    return not master.open and all(positions.get(place, 0) > end for place, end in master.ends.items())
+    """Whether all records that a delivery of master data ever brings have been read here.
+
+    Its refusals and tallies, which it writes to other topics, are nobody's to wait for.
+    """
+    ends = {place: end for place, end in master.ends.items() if place[0] in TABLE_TOPICS}
+    return not master.open and all(positions.get(place, 0) > end for place, end in ends.items())

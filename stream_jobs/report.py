@@ -158,7 +158,8 @@ def _wait(delivery: Delivery, log: DeliveryLog) -> str | None:
 def _queue_words(ahead: int) -> str:
     if ahead == 0:
         return "waits to be read"
-    return f"waits to be read, after {ahead} other {'delivery' if ahead == 1 else 'deliveries'} of the same content"
+    others = "delivery" if ahead == 1 else "deliveries"
+    return f"waits to be read, after {ahead} other {others} of the same content"
 
 
 def _judging_words(records: int, judged: int) -> str:

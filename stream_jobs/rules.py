@@ -145,7 +145,8 @@ SALES_RULES: tuple[Rule, ...] = (
 def judge(frame: pl.DataFrame, rules: Sequence[Rule]) -> Verdicts:
     """Judge records by rules.
 
-    Messages are worked out for invalid rows only; where all rows are valid the cost is one boolean expression.
+    Messages are worked out for invalid rows only; where all rows are valid the cost is one boolean
+    expression.
 
     Args:
         frame: Records as columns, shape `(n_rows, …)`, with every column that the rules name.
@@ -198,8 +199,5 @@ def _sentences(rule: Rule, refused: pl.DataFrame, hit: pl.Series) -> pl.Series:
 
 def _as_text(values: pl.Series) -> pl.Series:
     """Values as a customer reads them; null reads "nothing"."""
-    if values.dtype == pl.Datetime:
-        text = values.dt.strftime("%Y-%m-%d %H:%M:%S UTC")
-    else:
-        text = values.cast(pl.String)
+    text = values.dt.strftime("%Y-%m-%d %H:%M:%S UTC") if values.dtype == pl.Datetime else values.cast(pl.String)
     return text.fill_null(_NOTHING)

@@ -1,9 +1,9 @@
 """The loop under the stream jobs: consume thousands of messages at once and hand them over as columns.
 
 A job is a `Handler`. The loop owns the group's consumer: partitions come and go by cooperative rebalancing,
-and the handler says where each one starts. Guarantee: a partition's messages are handed over in order and none
-twice in a row; nothing is committed by the loop; an offset that the topic no longer has, or does not have yet,
-stops the job instead of skipping or repeating what lies between.
+and the handler says where each one starts. Guarantee: a partition's messages are handed over in order and
+none twice in a row; nothing is committed by the loop; an offset that the topic no longer has, or does not have
+yet, stops the job instead of skipping or repeating what lies between.
 """
 
 import logging
@@ -124,8 +124,8 @@ class Stream:
             group,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            # A worker that was killed and comes back is the same member: it has its partitions at once, and the
-            # others keep theirs.
+            # A worker that was killed and comes back is the same member: it has its partitions at once, and
+            # the others keep theirs.
             group_instance_id=f"{group}-{settings.stream.worker}",
             session_timeout_ms=SESSION_MS,
         )
@@ -193,7 +193,7 @@ class Stream:
         self._next[place] = None
 
     def still_owns(self, place: Place, offset: int) -> bool:
-        """Ask the group's coordinator, by committing a hint, whether the partition is still this process's."""
+        """Ask the group's coordinator, by committing a hint, whether a partition is still this process's."""
         if place not in self._next:
             return False
         try:
@@ -281,9 +281,9 @@ class Stream:
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FaultError(
-                f"group {self._group} was to go on at an offset that {place} does not have: {error.str()}. Either the "
-                "topic's retention deleted messages before they were read, or the topic was made anew. Set the "
-                "group's offset (or the lake) to where it shall go on, and start again."
+                f"group {self._group} was to go on at an offset that {place} does not have: {error.str()}. Either "
+                "the topic's retention deleted messages before they were read, or the topic was made anew. Set "
+                "the group's offset (or the lake) to where it shall go on, and start again."
             )
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
             raise MissingPartError(
@@ -291,8 +291,8 @@ class Stream:
             )
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):  # noqa: SLF001
             raise FencedError(
-                f"group {self._group}: {error.str()}. Another process has this worker's name (HEADRACE_STREAM__WORKER) "
-                "and has taken over."
+                f"group {self._group}: {error.str()}. Another process has this worker's name "
+                "(HEADRACE_STREAM__WORKER) and has taken over."
             )
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
             raise FencedError(

@@ -190,7 +190,8 @@ class Sink:
             ) from error
         if place in self._beaten or not self._stream.still_owns(place, end.next_offset):
             raise FencedError(
-                f"{place[0]} [{place[1]}] is written to the lake by another worker as well: {error}. This one stops."
+                f"{place[0]} [{place[1]}] is written to the lake by another worker as well: {error}. "
+                "This one stops."
             ) from error
         logger.warning(
             "%s [%d]: another worker had written up to offset %d; going on from there",
@@ -242,8 +243,8 @@ def check_passable(batch: Batch, bad: Mapping[int, str]) -> None:
         place = f"{batch.topic} [{batch.partitions[row]}] offset {batch.offsets[row]}"
         if batch.topic not in (LOCATIONS, PRODUCTS, PRICES, EVENTS):
             raise FaultError(
-                f"{place} cannot be read: {reason}. Only our own jobs write there, and to go on would lose it: look "
-                "which version or program wrote it, and whether the registry has its schema."
+                f"{place} cannot be read: {reason}. Only our own jobs write there, and to go on would lose it: "
+                "look which version or program wrote it, and whether the registry has its schema."
             )
         logger.error(
             "%s: passed over, it cannot be read: %s; look for a foreign writer to the topic", place, reason
@@ -251,7 +252,7 @@ def check_passable(batch: Batch, bad: Mapping[int, str]) -> None:
 
 
 def with_source(frame: pl.DataFrame, batch: Batch, rows: Rows) -> pl.DataFrame:
-    """The frame with `source_partition` and `source_offset`, unless its records tell of their source themselves."""
+    """The frame with `source_partition` and `source_offset`, unless its records tell of their source."""
     if "source_offset" in frame.columns:
         return frame
     return frame.with_columns(

@@ -1,8 +1,8 @@
 """Kafka transactions: messages, and the offsets they were made from, become visible together or not at all.
 
-Crash-only. Guarantee: after a failed or unknown commit nothing more is written with the same producer; whoever
-holds it stops, and the process that starts in its place fences what is left behind. The outcome of such a
-transaction is read from the topics, never guessed.
+Crash-only. Guarantee: after a failed or unknown commit nothing more is written with the same producer;
+whoever holds it stops, and the process that starts in its place fences what is left behind. The outcome of
+such a transaction is read from the topics, never guessed.
 """
 
 import contextlib
@@ -86,8 +86,9 @@ class Transactions:
                 size = len(value) if isinstance(value, bytes) else 0
                 reason = error.str() if isinstance(error, KafkaError) else str(error)
                 raise FaultError(
-                    f"{topic}: a message of {size} bytes cannot be written: {reason}. Nothing past it is committed. "
-                    "If it is too large, raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's max.message.bytes."
+                    f"{topic}: a message of {size} bytes cannot be written: {reason}. Nothing past it is "
+                    "committed. If it is too large, raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's "
+                    "max.message.bytes."
                 )
 
     def commit(

@@ -104,6 +104,9 @@ class _Lent:
     def read(self, size: int = -1, /) -> bytes:
         return self._file.read(size)
 
+    def close(self) -> None:
+        """Leave the file open."""
+
 
 class _Stored(io.RawIOBase):
     """A stored file whose errors are the store's, never the file's."""

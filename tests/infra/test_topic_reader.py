@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.errors import MissingPartError, UnavailableError
 from infra.kafka import admin, producer

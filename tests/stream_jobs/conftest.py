@@ -1,4 +1,4 @@
-"""An installation that the stream jobs' tests share, each as a customer of its own; and one for a test alone."""
+"""An installation that the stream jobs' tests share, each as a customer of its own; and one for one test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.embedded_broker import start_broker
@@ -29,7 +30,7 @@ def broker_in(folder: Path) -> Iterator[str]:
             def answers() -> bool:
                 try:
                     client.list_topics(timeout=1)
-                except Exception:
+                except KafkaException:
                     return False
                 return True
 

@@ -4,10 +4,11 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import FencedError
 from infra.kafka import admin
@@ -35,9 +36,8 @@ def jobs() -> Iterator[list[subprocess.Popen[bytes]]]:
 def written(settings: Settings, topic: str) -> int:
     """End of all writing in a topic, also of what is not committed."""
     client = admin(settings)
-    places = {
-        TopicPartition(topic, number): OffsetSpec.latest() for number in range(settings.sales_partitions)
-    }
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    places = {TopicPartition(topic, number): latest for number in range(settings.sales_partitions)}
     futures = client.list_offsets(places, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=10)
     return sum(future.result().offset for future in futures.values())
 
@@ -115,7 +115,7 @@ def test_jobs_killed_again_and_again_bring_each_sale_to_the_lake_once(
     assert report["by_code"] == {"negative_quantity": 2 * count}
     told = [r for r in world.records("delivery-reports") if r["delivery_id"] == good]
     states = [(r["state"], r["valid"], r["reason"]) for r in told]
-    assert all(a != b for a, b in zip(states, states[1:], strict=False))
+    assert all(a != b for a, b in pairwise(states))
     # What is left in the buffers is flushed by an orderly stop once it has been read.
     living["join"].terminate()
     assert living["join"].wait(60) == 0
@@ -133,7 +133,10 @@ def test_jobs_killed_again_and_again_bring_each_sale_to_the_lake_once(
 
 
 def test_a_second_worker_of_the_same_name_stops_the_first(world: World) -> None:
-    with pytest.raises(FencedError), running(lambda stop: run_validate(world.settings, stop)) as first:
+    with (
+        pytest.raises(FencedError),
+        running(lambda stop: run_validate(world.settings, stop)) as first,
+    ):
         good, bad = deliver_all(world, 50)
         wait_until(lambda: sum(world.judged()) == 200, "verdicts of the first")
         with running(lambda stop: run_validate(world.settings, stop)):

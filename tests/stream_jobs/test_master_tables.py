@@ -25,9 +25,9 @@ def test_a_look_up_finds_the_newest_version_before_the_delivery(
     records = sorted(records, key=lambda record: record[1])
     table = VersionedTable({"value": pl.Int64()})
     for start in range(0, len(records), batch):
-        keys, deliveries, values = zip(*records[start : start + batch], strict=True)
+        names, deliveries, values = zip(*records[start : start + batch], strict=True)
         table.add(
-            pl.Series(keys, dtype=pl.String),
+            pl.Series(names, dtype=pl.String),
             pl.Series(deliveries, dtype=pl.Int64),
             pl.DataFrame({"value": pl.Series(values, dtype=pl.Int64)}),
         )

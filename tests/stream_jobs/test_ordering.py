@@ -72,6 +72,19 @@ def test_a_closed_delivery_is_known_only_when_its_last_record_has_been_read() ->
     assert wait_for(log.deliveries[0]).state == "read, its records are on their way"
 
 
+def test_nobody_waits_for_the_refusals_and_tallies_of_master_data() -> None:
+    ends = [
+        {"topic": topic, "partition": 0, "offset": 5}
+        for topic in ("locations", "sales-error", "delivery-tallies")
+    ]
+    log = log_of(
+        event("accepted", content="locations", digest=0),
+        event("accepted", content="sales", digest=1),
+        event("closed", 0, position=6, ends=ends),
+    )
+    assert blockers(log, {PLACE: 6}, "acme", 1) == []
+
+
 def test_a_rejected_delivery_holds_nothing_back() -> None:
     log = log_of(
         event("accepted", content="locations", digest=0),
@@ -92,7 +105,7 @@ def test_the_wait_has_a_bound_for_each_delivery_waited_for() -> None:
         event("accepted", content="products", digest=1),
         event("accepted", content="sales", digest=2),
     )
-    since = {(0, "locations"): 10.0, (1, "products"): 50.0}
+    since: dict[tuple[int, str | None], float] = {(0, "locations"): 10.0, (1, "products"): 50.0}
     assert not decide(log, {}, "acme", 2, since, now_s=100.0, wait_s_max=60.0).ready
     late = decide(log, {}, "acme", 2, since, now_s=110.0, wait_s_max=60.0)
     assert late.ready

@@ -1,4 +1,4 @@
-"""An installation that tests deliver to without the ingest job: the topics are written as ingest writes them."""
+"""An installation that tests deliver to without the ingest job: topics are written as ingest writes them."""
 
 import os
 import subprocess

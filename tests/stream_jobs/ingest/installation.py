@@ -122,7 +122,7 @@ def running(job: Callable[[threading.Event], None]) -> Iterator[threading.Thread
     def target() -> None:
         try:
             job(stop)
-        except BaseException as error:  # noqa: BLE001  It is raised where the test waits.
+        except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=target, daemon=True)
