@@ -1,7 +1,7 @@
 """Looking over the whole lake for what must not be.
 
-Guarantee: verifying changes nothing and goes on after a finding. Each file is held one at a time, so memory
-does not grow with the lake. Every byte of what a manifest names is read once.
+Guarantee: verifying changes nothing and goes on after a finding. Files are held one at a time, only the keys
+of refused records together. Every byte of what a manifest names is read once.
 """
 
 from collections.abc import Iterator

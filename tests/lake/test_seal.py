@@ -325,6 +325,26 @@ def test_two_seals_at_once_do_no_harm(store: DirectoryStore, monkeypatch: pytest
     check(store, before + after)
 
 
+def test_a_layout_that_was_overtaken_by_a_newer_seal_is_put_right(store: DirectoryStore) -> None:
+    before, after = _story()
+    arrive(store, before)
+
+    class Overtaken(DirectoryStore):
+        done = False
+
+        def copy(self, source: str, target: str) -> None:
+            if not self.done:
+                self.done = True
+                arrive(store, after)
+                assert sealed_now(store).seq == 2
+            super().copy(source, target)
+
+    manifest = seal(Overtaken(Path(store.location)), "acme", NOW)
+    assert manifest is not None
+    assert manifest.seq == 1
+    check(store, before + after)
+
+
 def test_a_commit_whose_first_answer_was_lost_is_known_as_ones_own(store: DirectoryStore) -> None:
     class Forgetful(DirectoryStore):
         def put_if_absent(self, path: str, data: bytes) -> None:
