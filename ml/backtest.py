@@ -12,9 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml.hierarchy import level_codes
+from ml.matrices import NEVER
 from ml.metrics import bias, coverage, rmsse, scaled_pinball, summed, wape, wrmsse
 from ml.models import Forecast, Model
-from ml.panel import NEVER, Panel, start_as_of
+from ml.panel import Panel, start_as_of
 from ml.quantiles import LEVELS
 
 METRICS = ("wape", "bias", "rmsse", "wrmsse", "pinball", "coverage_90", "coverage_50")

@@ -13,10 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml.levels import LookBack, expected_day
-from ml.panel import NEVER, Panel
+from ml.matrices import NEVER
+from ml.panel import Panel
 
-CATEGORIES_MAX = 250
-"""Names that get a code of their own; the trees take no more than 255 in one feature."""
+CATEGORIES_MAX = 60
+"""Names that get a code of their own, the most frequent; the trees allow no more codes than bins."""
 RATIO_MAX = 20.0
 FloatArray = NDArray[np.float32]
 
@@ -26,9 +27,11 @@ SALES_FEATURES = (
     "days_since_sale", "silence", "group_trend_7", "group_trend_28", "location_trend", "product_trend_7",
     "product_trend_28", "product_against_group", "week_factor", "own_week_factor", "days_on_sale",
 )  # fmt: skip
+# The day of the year is left out: over one or two years it lets the trees learn single days by heart (over
+# three origins and two stores of M5 the WRMSSE is .548 without it and .568 with it).
 PLAN_FEATURES = (
     "price", "price_against_28", "price_against_112", "price_against_origin", "promotion", "promotion_share",
-    "weeks_since_release", "weekday", "day_of_month", "day_of_year", "days_to_event", "days_since_event",
+    "weeks_since_release", "weekday", "day_of_month", "days_to_event", "days_since_event",
     "days_ahead", "week_ahead",
 )  # fmt: skip
 CATEGORICAL_FEATURES = ("department", "category", "location", "next_event_type", "last_event_type")
@@ -204,7 +207,6 @@ def _plan_columns(at: Origin, series: NDArray[np.int64], ahead: NDArray[np.int64
         # 1970-01-01 was a Thursday; Monday is 0.
         "weekday": ((dates.astype(np.int64) + 3) % 7).astype(np.float32),
         "day_of_month": (dates - months).astype(np.float32) + 1,
-        "day_of_year": (dates - dates.astype("datetime64[Y]")).astype(np.float32) + 1,
         "days_to_event": calendar.days_to_next[region, day].astype(np.float32),
         "days_since_event": calendar.days_since_last[region, day].astype(np.float32),
         "days_ahead": ahead.astype(np.float32),

@@ -20,7 +20,7 @@ SHRINK_DAYS = 6.0
 """Days of evidence that the mean of the same product elsewhere is worth."""
 GROUP_SHRINK_DAYS = 3.0
 """Days of evidence that the mean of the location's department is worth, for a product not sold elsewhere."""
-MEAN_MIN = 0.005
+MEAN_MIN = 0.03
 """Least level, units a day, of a series on sale; keeps ratios finite."""
 WEEKDAY_SHRINK = 30.0
 """Units sold that a flat week is worth against the observed weekdays of a location's department."""

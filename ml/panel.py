@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 
 from infra.errors import FaultError
 from ml.event_calendar import EventCalendar, build_calendar
-
-NEVER = np.int32(2**30)
-"""Day index of what has not happened."""
-SHUT_WINDOW_DAYS = 28
-SHUT_SHARE = 0.02
-SHUT_MEDIAN_MIN = 20.0
+from ml.matrices import NEVER, days_from, mean_unit_value, scatter_prices, scatter_sales, shut_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +145,7 @@ def build_panel(
     Raises:
         FaultError: A frame holds more than one customer, or the horizon is empty.
     """
-    if horizon_days < 1 or history_days_max < 1:
-        raise FaultError(
-            f"A panel needs days ahead and days behind; found {horizon_days} and {history_days_max}."
-        )
-    for name, frame in (
-        ("daily", daily),
-        ("locations", locations),
-        ("products", products),
-        ("prices", prices),
-    ):
-        if frame is not None and "customer_id" in frame.columns and frame["customer_id"].n_unique() > 1:
-            raise FaultError(
-                f"A panel holds one customer; the frame {name} holds {frame['customer_id'].n_unique()}."
-            )
+    _check(daily, locations, products, prices, horizon_days, history_days_max)
     sales = daily.filter(pl.col("sold_on") <= origin, pl.col("quantity") > 0)
     first = max(_earliest(sales, origin), origin - timedelta(days=history_days_max - 1))
     last = origin + timedelta(days=horizon_days)
@@ -176,26 +158,15 @@ def build_panel(
     shape = (series.height, len(days))
     row = series.select("location_id", "product_id").with_row_index("row")
 
-    sold = _scatter_sales(sales.join(row, on=["location_id", "product_id"]), first, shape)
-    price, promotion, withheld, priced_from = _scatter_prices(
+    sold = scatter_sales(sales.join(row, on=["location_id", "product_id"]), first, shape)
+    price, promotion, withheld, priced_from = scatter_prices(
         plan.join(row, on=["location_id", "product_id"]), first, shape
     )
-    day = np.arange(shape[1])
-    opened, closed = (
-        _day_index(series["opened_on"], first, -NEVER),
-        _day_index(series["closed_on"], first, NEVER),
-    )
-    introduced = _day_index(series["introduced_on"], first, -NEVER)
-    ended = _day_index(series["ended_on"], first, NEVER)
-    begin, end = np.maximum(opened, introduced), np.minimum(closed, ended)
-    allowed = (day >= begin[:, None]) & (day < end[:, None]) & ~withheld
-    launched = np.where((priced_from == NEVER) & (introduced >= 0), begin, NEVER)
-    planned_from = np.where(priced_from < NEVER, np.maximum(priced_from, begin), launched).astype(np.int32)
-
+    allowed, planned_from = _plan(series, first, withheld, priced_from)
     is_sold = sold > 0
     first_sale = np.where(is_sold.any(axis=1), is_sold.argmax(axis=1), NEVER).astype(np.int32)
-    shut = _shut_days(sold, codes, origin_index)
-    on_sale = allowed & (day >= np.minimum(planned_from, first_sale)[:, None])
+    shut = shut_days(sold, codes.location, len(codes.locations), origin_index)
+    on_sale = allowed & (np.arange(shape[1]) >= np.minimum(planned_from, first_sale)[:, None])
     on_sale &= ~shut[codes.location]
     on_sale |= is_sold
     sold[~on_sale] = np.nan
@@ -211,7 +182,7 @@ def build_panel(
         allowed=allowed,
         planned_from=planned_from,
         first_sale=first_sale,
-        unit_value=_unit_value(price[:, : origin_index + 1], sales, row),
+        unit_value=mean_unit_value(price[:, : origin_index + 1], sales, row),
         fractional=(np.nan_to_num(sold) % 1 != 0).any(axis=1),
         shut=shut,
         calendar=build_calendar(events, tuple(series["region"].fill_null("").unique().sort()), days),
@@ -252,10 +223,44 @@ def on_sale_ahead(panel: Panel, origin: int, horizon_days: int) -> NDArray[np.bo
         held = panel.shut[at[past], day[event[past]]]
         was_shut[at[past][held], name[event[past][held]]] = True
         was_open[at[past][~held], name[event[past][~held]]] = True
-        shut[at[coming], day[event[coming]] - origin - 1] = (was_shut & ~was_open)[
-            at[coming], name[event[coming]]
-        ]
+        stays_shut = (was_shut & ~was_open)[at[coming], name[event[coming]]]
+        np.logical_or.at(shut, (at[coming], day[event[coming]] - origin - 1), stays_shut)
     return planned & ~shut[panel.codes.location]
+
+
+def _check(
+    daily: pl.DataFrame,
+    locations: pl.DataFrame,
+    products: pl.DataFrame,
+    prices: pl.DataFrame | None,
+    horizon_days: int,
+    history_days_max: int,
+) -> None:
+    if horizon_days < 1 or history_days_max < 1:
+        raise FaultError(
+            f"A panel needs days ahead and days behind; found {horizon_days} and {history_days_max}."
+        )
+    frames = {"daily": daily, "locations": locations, "products": products, "prices": prices}
+    for name, frame in frames.items():
+        count = frame["customer_id"].n_unique() if frame is not None and "customer_id" in frame.columns else 0
+        if count > 1:
+            raise FaultError(f"A panel holds one customer; the frame {name} holds {count}.")
+
+
+def _plan(
+    series: pl.DataFrame, first: date, withheld: NDArray[np.bool_], priced_from: NDArray[np.int32]
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Where the plan alone allows a sale, and from when on it alone says that a series is on sale."""
+    opened = days_from(series["opened_on"], first, -NEVER)
+    introduced = days_from(series["introduced_on"], first, -NEVER)
+    begin = np.maximum(opened, introduced)
+    end = np.minimum(
+        days_from(series["closed_on"], first, NEVER), days_from(series["ended_on"], first, NEVER)
+    )
+    day = np.arange(withheld.shape[1])
+    allowed = (day >= begin[:, None]) & (day < end[:, None]) & ~withheld
+    launched = np.where((priced_from == NEVER) & (introduced >= 0), begin, NEVER)
+    return allowed, np.where(priced_from < NEVER, np.maximum(priced_from, begin), launched).astype(np.int32)
 
 
 def _earliest(sales: pl.DataFrame, origin: date) -> date:
@@ -351,77 +356,3 @@ def _codes(series: pl.DataFrame) -> SeriesCodes:
         n_products=ranked["product"].n_unique(),
         n_groups=int(group.max(initial=-1)) + 1,
     )
-
-
-def _day_index(column: pl.Series, first: date, missing: np.int32) -> NDArray[np.int32]:
-    return (column - first).dt.total_days().cast(pl.Int32).fill_null(int(missing)).to_numpy()
-
-
-def _scatter_sales(sales: pl.DataFrame, first: date, shape: tuple[int, int]) -> NDArray[np.float32]:
-    summed = sales.group_by("row", day=(pl.col("sold_on") - first).dt.total_days()).agg(
-        pl.col("quantity").sum()
-    )
-    sold = np.zeros(shape, dtype=np.float32)
-    sold[summed["row"].to_numpy(), summed["day"].to_numpy()] = summed["quantity"].to_numpy()
-    return sold
-
-
-def _scatter_prices(
-    plan: pl.DataFrame, first: date, shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int32]]:
-    """Carry each price forward until the next.
-
-    Returns:
-        price, promotion and withheld (a null price), each (n_series, n_days), and (n_series,) day of the
-        first price.
-    """
-    ordered = plan.sort("row", "valid_from").with_columns(day=(pl.col("valid_from") - first).dt.total_days())
-    rows = ordered["row"].to_numpy()
-    held = np.full(shape, -1, dtype=np.int32)
-    # A price from before the first day holds on it; of several on one cell the last in order stays.
-    held[rows, np.maximum(ordered["day"].to_numpy(), 0)] = np.arange(len(rows), dtype=np.int32)
-    np.maximum.accumulate(held, axis=1, out=held)
-    unit_price = np.append(ordered["unit_price"].to_numpy().astype(np.float32), np.float32(np.nan))
-    promotion = np.append(ordered["promotion"].to_numpy().astype(np.bool_), np.False_)
-    price = unit_price[held]
-    priced_from = np.full(shape[0], NEVER, dtype=np.int32)
-    priced_from[rows] = _day_index(ordered["priced_on"], first, NEVER)
-    return price, promotion[held], (held >= 0) & np.isnan(price), priced_from
-
-
-def _shut_days(sold: NDArray[np.float32], codes: SeriesCodes, origin: int) -> NDArray[np.bool_]:
-    """Days on which a location that usually sells sold next to nothing: it was shut.
-
-    A day is compared only with the days before it, so the answer for a day never changes later.
-    """
-    totals = np.zeros((len(codes.locations), sold.shape[1]), dtype=np.float64)
-    np.add.at(totals, codes.location, sold)
-    shut = np.zeros(totals.shape, dtype=np.bool_)
-    if origin < SHUT_WINDOW_DAYS or not len(totals):
-        return shut
-    windows = np.lib.stride_tricks.sliding_window_view(totals[:, :origin], SHUT_WINDOW_DAYS, axis=1)
-    usual = np.median(windows, axis=2)
-    shut[:, SHUT_WINDOW_DAYS : origin + 1] = (usual >= SHUT_MEDIAN_MIN) & (
-        totals[:, SHUT_WINDOW_DAYS : origin + 1] < SHUT_SHARE * usual
-    )
-    return shut
-
-
-def _unit_value(price: NDArray[np.float32], sales: pl.DataFrame, row: pl.DataFrame) -> NDArray[np.float32]:
-    """Mean price of each series, by its prices, else by its revenue, else the median of the others."""
-    known = ~np.isnan(price)
-    count = known.sum(axis=1)
-    value = np.where(known, price, 0).sum(axis=1, dtype=np.float64) / np.maximum(count, 1)
-    value[count == 0] = np.nan
-    if "revenue" in sales.columns:
-        taken = (
-            sales.filter(pl.col("revenue").is_not_null())
-            .group_by("location_id", "product_id")
-            .agg(value=pl.col("revenue").sum() / pl.col("quantity").sum())
-        )
-        earned = row.join(taken, on=["location_id", "product_id"], how="left").sort("row")["value"].to_numpy()
-        value = np.where(np.isnan(value), earned, value)
-    value[~(value > 0)] = np.nan
-    found = value[~np.isnan(value)]
-    usual = float(np.median(found)) if len(found) else 1.0
-    return np.where(np.isnan(value), usual, value).astype(np.float32)
