@@ -18,6 +18,10 @@ from infra.settings import Settings
 logger = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10.0
+AWAKE_S = 0.05
+ASLEEP_S = 0.2
+"""A reader with nothing to read looks for so long, and then rests for so long. The embedded broker answers a fetch of
+nothing at once instead of keeping it, and a client that may ask again does so thousands of times a second."""
 
 
 class TopicReader:
@@ -43,6 +47,9 @@ class TopicReader:
         except BaseException:
             self._consumer.close()
             raise
+        self._partitions_read = partitions
+        self._rests = False
+        self._turned_s = time.monotonic()
         self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
 
     def _partitions(self, topic: str) -> list[int]:
@@ -65,8 +72,27 @@ class TopicReader:
         Raises:
             UnavailableError: The brokers reported an error that the client cannot mend by itself.
         """
+        now_s = time.monotonic()
+        if self._rests:
+            if now_s < self._turned_s + ASLEEP_S:
+                time.sleep(min(timeout_s, self._turned_s + ASLEEP_S - now_s))
+                return []
+            self._turn(rests=False)
+        messages = self._taken(self._consumer.consume(rows_max, timeout_s))
+        if not messages and time.monotonic() > self._turned_s + AWAKE_S:
+            self._turn(rests=True)
+        return messages
+
+    def _turn(self, *, rests: bool) -> None:
+        """Stop asking the brokers, or ask them again."""
+        change = self._consumer.pause if rests else self._consumer.resume
+        change([TopicPartition(partition.topic, partition.partition) for partition in self._partitions_read])
+        self._rests, self._turned_s = rests, time.monotonic()
+
+    def _taken(self, received: Sequence[Message]) -> list[Message]:
+        """The messages among what was received; the positions follow."""
         messages = []
-        for message in self._consumer.consume(rows_max, timeout_s):
+        for message in received:
             place = (message.topic() or "", _number(message.partition()))
             error = message.error()
             if error is None:
