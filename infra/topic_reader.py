@@ -18,10 +18,9 @@ from infra.settings import Settings
 logger = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10.0
-AWAKE_S = 0.05
 ASLEEP_S = 0.2
-"""A reader with nothing to read looks for so long, and then rests for so long. The embedded broker answers a fetch of
-nothing at once instead of keeping it, and a client that may ask again does so thousands of times a second."""
+"""A reader that has found the end of every partition rests for so long before it looks again. The embedded broker
+answers a fetch of nothing at once, instead of keeping it, and a client would ask thousands of times a second."""
 
 
 class TopicReader:
@@ -49,6 +48,7 @@ class TopicReader:
             raise
         self._partitions_read = partitions
         self._rests = False
+        self._at_end: set[tuple[str, int]] = set()
         self._turned_s = time.monotonic()
         self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
 
@@ -79,7 +79,7 @@ class TopicReader:
                 return []
             self._turn(rests=False)
         messages = self._taken(self._consumer.consume(rows_max, timeout_s))
-        if not messages and time.monotonic() > self._turned_s + AWAKE_S:
+        if not messages and len(self._at_end) == len(self.positions):
             self._turn(rests=True)
         return messages
 
@@ -88,6 +88,7 @@ class TopicReader:
         change = self._consumer.pause if rests else self._consumer.resume
         change([TopicPartition(partition.topic, partition.partition) for partition in self._partitions_read])
         self._rests, self._turned_s = rests, time.monotonic()
+        self._at_end.clear()
 
     def _taken(self, received: Sequence[Message]) -> list[Message]:
         """The messages among what was received; the positions follow."""
@@ -97,10 +98,12 @@ class TopicReader:
             error = message.error()
             if error is None:
                 self.positions[place] = _number(message.offset()) + 1
+                self._at_end.discard(place)
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  The client names this one so.
                 # An end also lies behind the markers of transactions, which are never returned.
                 self.positions[place] = max(self.positions[place], _number(message.offset()))
+                self._at_end.add(place)
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                 raise UnavailableError(f"reading {place[0]} [{place[1]}]: {error.str()}")
         return messages
