@@ -60,7 +60,8 @@ class Found:
     def missing(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Where a sale lacks its location or product; a withdrawal may. Shape `(n_rows,)`."""
         lacking: npt.NDArray[np.bool_] = (self.locations == UNKNOWN) | (self.products == UNKNOWN)
-        return lacking & ~frame["voided"].to_numpy()
+        withdrawn: npt.NDArray[np.bool_] = frame["voided"].to_numpy()
+        return lacking & ~withdrawn
 
 
 def find(frame: pl.DataFrame, tables: MasterTables) -> Found:

@@ -78,7 +78,7 @@ def read_by_twin(value: bytes, writer: Any, reader: Any) -> dict[str, Any] | Non
         record = fastavro.schemaless_reader(source, fastavro.parse_schema(writer), parsed)
         if source.tell() == len(value) - 5 and fastavro.validate(record, parsed, raise_errors=False):
             return dict(record)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001  Whatever it raises, the message is bad.
+    except Exception:
         return None
     return None
 
