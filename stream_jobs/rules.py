@@ -199,5 +199,7 @@ def _sentences(rule: Rule, refused: pl.DataFrame, hit: pl.Series) -> pl.Series:
 
 def _as_text(values: pl.Series) -> pl.Series:
     """Values as a customer reads them; null reads "nothing"."""
-    text = values.dt.strftime("%Y-%m-%d %H:%M:%S UTC") if values.dtype == pl.Datetime else values.cast(pl.String)
+    text = (
+        values.dt.strftime("%Y-%m-%d %H:%M:%S UTC") if values.dtype == pl.Datetime else values.cast(pl.String)
+    )
     return text.fill_null(_NOTHING)
