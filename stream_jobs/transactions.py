@@ -101,7 +101,7 @@ class Transactions:
             group: The consumer that read them; must be given with `offsets`.
 
         Raises:
-            FencedError: Another process has this writer's name, or the group gave its partitions away.
+            FencedError: Another process has this writer's name.
             NotCommittedError: The transaction was aborted.
             CommitUnknownError: Nobody knows; the next process finds out.
         """
@@ -125,6 +125,8 @@ class Transactions:
         try:
             self._producer.send_offsets_to_transaction(places, group.consumer_group_metadata(), ANSWER_S_MAX)
         except KafkaException as error:
+            # Also when the group began a new generation meanwhile: the transaction can only be aborted then,
+            # and the worker that starts in this one's place is the same member and judges those sales again.
             raise _wrapped(error, f"{self._id}: adding offsets", NotCommittedError) from error
 
     def close(self) -> None:
@@ -140,8 +142,6 @@ _FENCED = frozenset(
         KafkaError._FENCED,  # noqa: SLF001
         KafkaError.INVALID_PRODUCER_EPOCH,
         KafkaError.PRODUCER_FENCED,
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
         KafkaError.FENCED_INSTANCE_ID,
     }
 )

@@ -5,8 +5,6 @@ from collections import Counter
 import pytest
 
 from infra.errors import FaultError
-from infra.kafka import admin
-from schemas.catalogue import SALES_INPUT
 from stream_jobs.validate import run_validate
 from tests.stream_jobs.world import World, running, sales_frame, wait_until
 
@@ -130,43 +128,3 @@ def test_a_refusal_that_cannot_be_written_stops_the_job_and_nothing_is_committed
     with running(lambda stop: run_validate(world.settings, stop)):
         wait_until(lambda: world.judged() == (20, 1), "all verdicts")
     assert len(world.messages("sales-validated")) == 20
-
-
-def test_a_worker_that_joins_midway_takes_partitions_over_and_each_sale_is_judged_once(
-    lone_world: World,
-) -> None:
-    world = lone_world
-    world.deliver_masters("locations", ["L1"])
-    world.deliver_masters("products", ["P1"])
-    partitions = range(world.settings.sales_partitions)
-    total = 0
-    small = {"batch_rows_max": 20, "transaction_rows_max": 60}
-    first, second = world.with_stream(worker="a", **small), world.with_stream(worker="b", **small)
-
-    def deliver() -> int:
-        world.deliver_sales(200, partitions=partitions)
-        return 200 * len(partitions)
-
-    total += deliver()
-    with running(lambda stop: run_validate(first, stop)):
-        wait_until(lambda: sum(world.judged()) > 0, "the first verdicts")
-        with running(lambda stop: run_validate(second, stop)) as thread:
-            for _ in range(4):
-                total += deliver()
-            shared = f"{SALES_INPUT} is shared"
-            wait_until(lambda: 0 < len(owned(world, "validate-b")) < len(partitions), shared)
-            total += deliver()
-            expected = total
-            wait_until(lambda: sum(world.judged()) >= expected, "all verdicts")
-            assert thread.is_alive()
-    assert world.judged() == (total, 0)
-    assert len({m.value() for m in world.messages("sales-validated")}) == total
-    assert len(world.messages("sales-validated")) == total
-
-
-def owned(world: World, instance: str) -> list[int]:
-    """Partitions that the group's coordinator has given to a member."""
-    client = admin(world.settings)
-    group = client.describe_consumer_groups(["validate"], request_timeout=10)["validate"].result()
-    members = [member for member in group.members if member.group_instance_id == instance]
-    return [place.partition for member in members for place in member.assignment.topic_partitions]
