@@ -47,6 +47,8 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_LOGGING_COLORS": "false",
         # Warnings of the plain functions show beside the flow's own lines in the UI.
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,lake,ml",
+        # The same functions called outside a flow log to the process only.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -13,14 +13,12 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import MissingPartError, UnavailableError
 from infra.kafka import admin, consumer
+from infra.resting import Resting
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10.0
-ASLEEP_S = 0.2
-"""A reader that has found the end of every partition rests for so long before it looks again. The embedded broker
-answers a fetch of nothing at once, instead of keeping it, and a client would ask thousands of times a second."""
 
 
 class TopicReader:
@@ -38,6 +36,7 @@ class TopicReader:
     def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
         self._admin = admin(settings)
         self._consumer = consumer(settings, f"{name}-reader", enable_partition_eof=True)
+        self._resting = Resting(self._consumer, settings.stream.rest_ms_max / 1000)
         try:
             partitions = [
                 TopicPartition(topic, number, 0) for topic in topics for number in self._partitions(topic)
@@ -46,11 +45,8 @@ class TopicReader:
         except BaseException:
             self._consumer.close()
             raise
-        self._partitions_read = partitions
-        self._rests = False
-        self._at_end: set[tuple[str, int]] = set()
-        self._turned_s = time.monotonic()
         self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
+        self._resting.added(self.positions)
 
     def _partitions(self, topic: str) -> list[int]:
         try:
@@ -72,23 +68,7 @@ class TopicReader:
         Raises:
             UnavailableError: The brokers reported an error that the client cannot mend by itself.
         """
-        now_s = time.monotonic()
-        if self._rests:
-            if now_s < self._turned_s + ASLEEP_S:
-                time.sleep(min(timeout_s, self._turned_s + ASLEEP_S - now_s))
-                return []
-            self._turn(rests=False)
-        messages = self._taken(self._consumer.consume(rows_max, timeout_s))
-        if not messages and len(self._at_end) == len(self.positions):
-            self._turn(rests=True)
-        return messages
-
-    def _turn(self, *, rests: bool) -> None:
-        """Stop asking the brokers, or ask them again."""
-        change = self._consumer.pause if rests else self._consumer.resume
-        change([TopicPartition(partition.topic, partition.partition) for partition in self._partitions_read])
-        self._rests, self._turned_s = rests, time.monotonic()
-        self._at_end.clear()
+        return self._taken(self._resting.consume(rows_max, timeout_s))
 
     def _taken(self, received: Sequence[Message]) -> list[Message]:
         """The messages among what was received; the positions follow."""
@@ -98,12 +78,10 @@ class TopicReader:
             error = message.error()
             if error is None:
                 self.positions[place] = _number(message.offset()) + 1
-                self._at_end.discard(place)
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  The client names this one so.
                 # An end also lies behind the markers of transactions, which are never returned.
                 self.positions[place] = max(self.positions[place], _number(message.offset()))
-                self._at_end.add(place)
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                 raise UnavailableError(f"reading {place[0]} [{place[1]}]: {error.str()}")
         return messages
