@@ -15,7 +15,7 @@ import typer
 
 from cli.exits import run
 from infra.blobs import open_store
-from infra.embedded_broker import broker_command
+from infra.embedded_broker import run_broker
 from infra.errors import SettingError
 from infra.prefect_server import prefect_environment, prefect_server_command, prefect_server_environment
 from infra.settings import Settings, load_settings
@@ -152,9 +152,8 @@ def registry() -> None:
 def broker() -> None:
     """Run the embedded broker."""
     settings = load_settings()
-    folder = settings.home / "broker"
-    folder.mkdir(parents=True, exist_ok=True)
-    _become(broker_command(settings.ports.broker, folder), {})
+    log_to_stderr(settings)
+    run_broker(settings.ports.broker, settings.home / "broker")
 
 
 @app.command()

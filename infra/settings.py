@@ -68,12 +68,6 @@ class StreamSettings(BaseModel):
     )
     batch_rows_max: int = Field(20_000, ge=1, description="Messages taken at once.")
     batch_wait_ms: int = Field(50, ge=1, description="Longest wait for a batch to fill, milliseconds.")
-    rest_ms_max: int = Field(
-        400,
-        ge=0,
-        description="Longest rest of a consumer that found nothing new, milliseconds; 0, no rest, for brokers "
-        "that keep an empty fetch waiting, as Apache Kafka does.",
-    )
     transaction_rows_max: int = Field(50_000, ge=1, description="Messages judged in one Kafka transaction.")
     transaction_wait_ms: int = Field(
         500, ge=1, description="Longest life of a transaction with rows in it, milliseconds."

@@ -13,7 +13,6 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import MissingPartError, UnavailableError
 from infra.kafka import admin, consumer
-from infra.resting import Resting
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ class TopicReader:
     def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
         self._admin = admin(settings)
         self._consumer = consumer(settings, f"{name}-reader", enable_partition_eof=True)
-        self._resting = Resting(self._consumer, settings.stream.rest_ms_max / 1000)
         try:
             partitions = [
                 TopicPartition(topic, number, 0) for topic in topics for number in self._partitions(topic)
@@ -46,7 +44,6 @@ class TopicReader:
             self._consumer.close()
             raise
         self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
-        self._resting.added(self.positions)
 
     def _partitions(self, topic: str) -> list[int]:
         try:
@@ -68,7 +65,7 @@ class TopicReader:
         Raises:
             UnavailableError: The brokers reported an error that the client cannot mend by itself.
         """
-        return self._taken(self._resting.consume(rows_max, timeout_s))
+        return self._taken(self._consumer.consume(rows_max, timeout_s))
 
     def _taken(self, received: Sequence[Message]) -> list[Message]:
         """The messages among what was received; the positions follow."""

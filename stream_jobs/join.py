@@ -17,7 +17,6 @@ import polars as pl
 
 from infra.blobs import BlobStore
 from infra.errors import FaultError
-from infra.resting import Place
 from infra.settings import Settings
 from lake.append import AppendTable
 from schemas.catalogue import SALES_VALIDATED
@@ -33,7 +32,7 @@ from stream_jobs.master_tables import (
     VersionedTable,
     master_keys,
 )
-from stream_jobs.runtime import Batch, Rows, Stream
+from stream_jobs.runtime import Batch, Place, Rows, Stream
 from stream_jobs.sink import Piece, Sink, check_passable, pieces, with_source
 from stream_jobs.waiting import Gate, WaitingRoom, Work
 

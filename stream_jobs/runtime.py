@@ -20,10 +20,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from infra import telemetry
 from infra.errors import FaultError, FencedError, MissingPartError, UnavailableError
 from infra.kafka import consumer
-from infra.resting import Place, Resting
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+"""A topic and the number of one of its partitions."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -126,9 +128,7 @@ class Stream:
             # the others keep theirs.
             group_instance_id=f"{group}-{settings.stream.worker}",
             session_timeout_ms=SESSION_MS,
-            enable_partition_eof=True,
         )
-        self._resting = Resting(self._consumer, settings.stream.rest_ms_max / 1000)
         self._next: dict[Place, int | None] = {}
         self._failure: BaseException | None = None
         self._stopping = False
@@ -158,7 +158,7 @@ class Stream:
             )
             telemetry.ready.set(1)
             while not stop.is_set():
-                messages = self._resting.consume(self._rows_max, self._wait_s)
+                messages = self._consumer.consume(self._rows_max, self._wait_s)
                 self._raise_failure()
                 for batch in self._batches(messages):
                     with telemetry.batch_seconds.labels(self._group).time():
@@ -181,17 +181,16 @@ class Stream:
 
     def pause(self, places: Iterable[Place]) -> None:
         """Take no messages of these partitions until `resume`."""
-        self._resting.pause(places)
+        self._consumer.pause([TopicPartition(*place) for place in places])
 
     def resume(self, places: Iterable[Place]) -> None:
         """Take messages of these partitions again."""
-        self._resting.resume(places)
+        self._consumer.resume([TopicPartition(*place) for place in places])
 
     def seek(self, place: Place, offset: int) -> None:
         """Go on reading a partition at an offset."""
         self._consumer.seek(TopicPartition(*place, offset))
         self._next[place] = None
-        self._resting.added([place])
 
     def still_owns(self, place: Place, offset: int) -> bool:
         """Ask the group's coordinator, by committing a hint, whether a partition is still this process's."""
@@ -238,7 +237,6 @@ class Stream:
             [TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in places]
         )
         self._next.update(dict.fromkeys(places))
-        self._resting.added(places)
 
     def _unassign(self, tell: Callable[[Sequence[Place]], None], partitions: list[TopicPartition]) -> None:
         places = [(partition.topic, partition.partition) for partition in partitions]
@@ -249,7 +247,6 @@ class Stream:
                 self._failure = error
         for place in places:
             self._next.pop(place, None)
-        self._resting.removed(places)
         self._consumer.incremental_unassign(partitions)
 
     def _batches(self, messages: Sequence[Message]) -> list[Batch]:
@@ -280,7 +277,7 @@ class Stream:
     def _look_at(self, message: Message) -> None:
         error = message.error()
         place = f"{message.topic()} [{message.partition()}]"
-        if error is None or error.retriable() or error.code() in _NOTHING_TO_DO:
+        if error is None or error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FaultError(
@@ -303,8 +300,6 @@ class Stream:
             )
         raise UnavailableError(f"group {self._group}, reading {place}: {error.str()}")
 
-
-_NOTHING_TO_DO = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001
 
 _NOT_A_MEMBER = frozenset(
     {

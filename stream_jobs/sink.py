@@ -20,13 +20,12 @@ import polars as pl
 from infra import telemetry
 from infra.blobs import BlobStore
 from infra.errors import AlreadyExistsError, FaultError, FencedError
-from infra.resting import Place
 from infra.settings import Settings
 from lake.append import AppendTable, ChainEnd
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR
 from schemas.codec import Codec
 from schemas.registry import Registry
-from stream_jobs.runtime import Batch, Rows, Stream
+from stream_jobs.runtime import Batch, Place, Rows, Stream
 
 logger = logging.getLogger(__name__)
 

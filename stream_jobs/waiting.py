@@ -13,11 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from infra import telemetry
-from infra.resting import Place
 from schemas.codec import Codec
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.ordering import Decision, Wait, decide, is_known
-from stream_jobs.runtime import Batch, Rows, Stream
+from stream_jobs.runtime import Batch, Place, Rows, Stream
 
 logger = logging.getLogger(__name__)
 
