@@ -5,6 +5,7 @@ The first run delivers eighteen months, each later one the week that follows, as
 
 import json
 import os
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -90,6 +91,8 @@ def demo(
     """Start everything, play two retailers, train, publish, and show what happened."""
     os.environ.setdefault("HEADRACE_STREAM__FLUSH_S_MAX", FLUSH_S)
     settings, console = load_settings(), Console()
+    # Told to stop by whoever started it, it stops its parts as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     console.print(Rule("starting"))
     stack = Stack(settings)
