@@ -86,7 +86,7 @@ class GlobalTrees:
     """Boosted trees over all series; a history too short for them is left to the weekday mean.
 
     Attributes:
-        rows_max: Rows sampled for the fit.
+        rows_max: Rows sampled for the fit at most; there are no more than days of series on sale.
         trees: Number of trees.
         learning_rate: Weight of each tree.
         leaves: Leaves of each tree.
@@ -125,6 +125,8 @@ class GlobalTrees:
     def _fit_trees(
         self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int, rows_max: int
     ) -> HistGradientBoostingRegressor | None:
+        # More rows than days of series look at the same days again: slower, and no better on anything tried.
+        rows_max = min(rows_max, _days_on_sale(panel, origin))
         rows = training_rows(panel, coding, origin, horizon_days, rows_max, self.seed)
         if rows is None:
             return None
@@ -274,12 +276,17 @@ def _too_little(panel: Panel, origin: int, horizon_days: int) -> str:
     days, needed = origin + 1, HISTORY_DAYS_MIN + TARGET_DAYS_MIN + horizon_days
     if days < needed:
         return f"{max(days, 0)} days of history, {needed} are needed: the weekday mean stands in."
-    cells = int(panel.on_sale[:, : origin + 1].sum())
+    cells = _days_on_sale(panel, origin)
     if cells < CELLS_MIN:
         return f"{cells} days of series on sale, {CELLS_MIN} are needed: the weekday mean stands in."
     if panel.first_sale.min() > origin:
         return "Nothing was sold yet: the weekday mean stands in."
     return ""
+
+
+def _days_on_sale(panel: Panel, origin: int) -> int:
+    """Days of series on sale up to an origin."""
+    return int(panel.on_sale[:, : origin + 1].sum())
 
 
 def _threads(wanted: int | None, rows: int) -> int:
