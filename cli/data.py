@@ -18,7 +18,7 @@ from rich.progress import (
 
 from cli.m5 import import_m5
 from cli.stream_view import StreamView
-from cli.tables import backtest_table, deliveries_table
+from cli.tables import backtest_table, deliveries_table, terminal
 from flows.trigger import run_daily
 from infra.blobs import open_store
 from infra.errors import DeliveryError, FaultError, UnavailableError
@@ -57,7 +57,7 @@ def deliver(
     ] = 0,
 ) -> None:
     """Deliver files as a retailer would. Sending a file again does nothing but tell its first id."""
-    settings, console = load_settings(), Console()
+    settings, console = load_settings(), terminal()
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise typer.BadParameter(f"no such file: {', '.join(missing)}")
@@ -96,7 +96,7 @@ def forecast(
     wait_s: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds at most.")] = 3600,
 ) -> None:
     """Run the daily flow now: seal, backtest, train, gate, publish."""
-    settings, console = load_settings(), Console()
+    settings, console = load_settings(), terminal()
     with console.status("the daily flow: seal, backtest, train, gate, publish"):
         outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None)
     console.print(backtest_table(outcome))

@@ -25,6 +25,7 @@ from cli.operate import start
 from cli.simulate import Deliveries, Delivery, plan, plan_week
 from cli.stack import Stack
 from cli.stream_view import StreamView
+from cli.tables import terminal
 from flows.trigger import DailyOutcome, run_daily
 from infra.blobs import open_store
 from infra.errors import UnavailableError
@@ -90,7 +91,7 @@ def demo(
 ) -> None:
     """Start everything, play two retailers, train, publish, and show what happened."""
     os.environ.setdefault("HEADRACE_STREAM__FLUSH_S_MAX", FLUSH_S)
-    settings, console = load_settings(), Console()
+    settings, console = load_settings(), terminal()
     # Told to stop by whoever started it, it stops its parts as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import httpx
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from cli.simulate import Deliveries
-from cli.tables import backtest_table, deliveries_table, refused_table
+from cli.tables import backtest_table, deliveries_table, refused_table, titled
 from flows.trigger import DailyOutcome
 from infra.blobs import BlobStore
 from infra.settings import Settings
@@ -146,7 +145,7 @@ def _show_forecast(settings: Settings, console: Console, outcome: DailyOutcome) 
     rows = answer.json()["forecasts"]
     first = rows[0]
     title = f"{customer}, {first['location_id']}, {first['product_id']}: the first of {len(rows)} days"
-    table = Table("date", title=title, title_justify="left")
+    table = titled(title, "date")
     for name in ("q05", "q50", "mean", "q95"):
         table.add_column(name, justify="right")
     for row in rows[:DAYS_SHOWN]:

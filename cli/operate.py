@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from cli.lag import lags
 from cli.stack import Stack
 from cli.stream_view import StreamView
-from cli.tables import deliveries_table, lag_table, parts_table
+from cli.tables import deliveries_table, lag_table, parts_table, terminal, titled
 from infra.errors import MissingPartError
 from infra.settings import load_settings
 from schemas import catalogue
@@ -29,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 def up() -> None:
     """Start every part of the one-machine stack and wait until all take work."""
-    start(Stack(load_settings()), Console())
+    start(Stack(load_settings()), terminal())
 
 
 def start(stack: Stack, console: Console) -> None:
@@ -57,7 +56,7 @@ def status(
     ] = 20,
 ) -> None:
     """Show what runs, what lags, and what became of each delivery."""
-    settings, console = load_settings(), Console()
+    settings, console = load_settings(), terminal()
     stack = Stack(settings)
     views = list(stack.views())
     console.print(parts_table(views))
@@ -96,9 +95,9 @@ def topics(
     action: Annotated[str, typer.Argument(help="show, check or apply.")] = "show",
 ) -> None:
     """Show the topic catalogue, check the cluster against it, or create what is missing."""
-    settings, console = load_settings(), Console()
+    settings, console = load_settings(), terminal()
     if action == "show":
-        table = Table("topic", "owner", "partitions", "cleanup", "key", title="Topics", title_justify="left")
+        table = titled("Topics", "topic", "owner", "partitions", "cleanup", "key")
         for topic in catalogue.CATALOGUE.values():
             table.add_row(topic.name, topic.owner, str(topic.partitions), topic.cleanup, topic.key)
         console.print(table)

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from cli.lag import Lag
@@ -19,9 +21,26 @@ STATE_STYLES = {
 }
 
 
+FILE_CHARS = 160
+"""Width of what is printed into a file or a pipe."""
+
+
+def terminal() -> Console:
+    """Where a person is shown something."""
+    found = Console()
+    return found if found.is_terminal else Console(width=FILE_CHARS)
+
+
+def titled(title: str, *columns: str) -> Table:
+    """An empty table with a title."""
+    return Table(
+        *columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+
+
 def parts_table(views: Sequence[PartView]) -> Table:
     """What each part is doing."""
-    table = Table("part", "state", "ready", "", title="Parts", title_justify="left")
+    table = titled("Parts", "part", "state", "ready", "")
     for view in views:
         style = "green" if view.ready else "red"
         table.add_row(
@@ -32,7 +51,7 @@ def parts_table(views: Sequence[PartView]) -> Table:
 
 def lag_table(found: Sequence[Lag]) -> Table:
     """How far each job is behind."""
-    table = Table("job", "topic", "partition", "behind", title="Lag, messages", title_justify="left")
+    table = titled("Lag, messages", "job", "topic", "partition", "behind")
     for lag in found:
         table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}")
     return table
@@ -40,7 +59,7 @@ def lag_table(found: Sequence[Lag]) -> Table:
 
 def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
     """What became of deliveries, newest first."""
-    table = Table("id", "customer", title="Deliveries", title_justify="left")
+    table = titled("Deliveries", "id", "customer")
     table.add_column("file", overflow="fold")
     table.add_column("state")
     for column in ("records", "valid", "refused"):
@@ -58,7 +77,7 @@ def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
 
 def backtest_table(outcome: DailyOutcome) -> Table:
     """How the models of a daily run did in the backtest, by customer."""
-    table = Table("customer", "outcome", "model", title="Backtest", title_justify="left")
+    table = titled("Backtest", "customer", "outcome", "model")
     for column in ("WAPE", "bias", "pinball", "coverage"):
         table.add_column(column, justify="right")
     for customer in outcome.customers:
@@ -77,7 +96,7 @@ def refused_table(reports: Sequence[Delivery]) -> Table:
     for report in reports:
         for code, count in report.by_code.items():
             counts[report.customer_id, code] += count
-    table = Table("customer", "reason", title="Refused records by reason", title_justify="left")
+    table = titled("Refused records by reason", "customer", "reason")
     table.add_column("records", justify="right")
     for (customer, code), count in sorted(counts.items()):
         table.add_row(customer, code, f"{count:,}")
