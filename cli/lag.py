@@ -1,5 +1,6 @@
 """How far each job is behind its input, from the offsets that its group has committed."""
 
+import time
 from dataclasses import dataclass, replace
 
 from confluent_kafka import (
@@ -83,15 +84,19 @@ def _without_messages(settings: Settings, found: list[Lag]) -> set[Lag]:
     """Those of the lags behind which no message is, only markers."""
     if not found:
         return set()
-    reader = consumer(settings, "lag-reader", enable_partition_eof=True)
+    by_place = {(lag.topic, lag.partition): lag for lag in found}
+    empty: set[Lag] = set()
+    reader = consumer(settings, "lag-reader", enable_partition_eof=True, fetch_wait_max_ms=20)
     try:
-        empty = set()
-        for lag in found:
-            reader.assign([TopicPartition(lag.topic, lag.partition, lag.end - lag.messages)])
-            answers = reader.consume(1, REQUEST_TIMEOUT_S)
-            error = answers[0].error() if answers else None
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                empty.add(lag)
+        reader.assign([TopicPartition(*place, lag.end - lag.messages) for place, lag in by_place.items()])
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while by_place and time.monotonic() < deadline:
+            for answer in reader.consume(MARKERS_MAX, 0.05):
+                error = answer.error()
+                # Whatever comes first of a partition, a message or its end, says what lies behind the lag.
+                lag = by_place.pop((answer.topic() or "", answer.partition() or 0), None)
+                if lag and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                    empty.add(lag)
         return empty
     finally:
         reader.close()

@@ -1,6 +1,6 @@
 """What a person is shown in the terminal, as tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from rich import box
@@ -51,9 +51,14 @@ def parts_table(views: Sequence[PartView]) -> Table:
 
 def lag_table(found: Sequence[Lag]) -> Table:
     """How far each job is behind."""
-    table = titled("Lag, messages", "job", "topic", "partition", "behind")
+    behind: dict[tuple[str, str], list[int]] = defaultdict(list)
     for lag in found:
-        table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}")
+        behind[lag.job, lag.topic].append(lag.messages)
+    table = titled("Lag", "job", "topic")
+    for column in ("partitions", "messages behind"):
+        table.add_column(column, justify="right")
+    for (job, topic), messages in behind.items():
+        table.add_row(job, topic, str(len(messages)), f"{sum(messages):,}")
     return table
 
 

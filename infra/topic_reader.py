@@ -34,7 +34,9 @@ class TopicReader:
 
     def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
         self._admin = admin(settings)
-        self._consumer = consumer(settings, f"{name}-reader", enable_partition_eof=True)
+        self._consumer = consumer(
+            settings, f"{name}-reader", enable_partition_eof=True, fetch_wait_max_ms=100
+        )
         try:
             partitions = [
                 TopicPartition(topic, number, 0) for topic in topics for number in self._partitions(topic)
