@@ -6,14 +6,21 @@ description; secrets do not show in `repr`. Nested settings use two underscores,
 `sasl.mechanism`.
 """
 
+import difflib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from infra.errors import SettingError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+PREFIX = "HEADRACE"
 
 
 class S3Settings(BaseModel):
@@ -104,7 +111,7 @@ class Settings(BaseSettings):
     """All settings of one Headrace process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_",
+        env_prefix=f"{PREFIX}_",
         env_file=".env",
         env_nested_delimiter="__",
         frozen=True,
@@ -185,14 +192,39 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingError: A setting is unknown or has a value that cannot be meant; the text names each.
     """
+    wrong = [_no_setting(name) for name in os.environ if _is_unknown(name)]
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"HEADRACE_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise SettingError("; ".join(lines)) from error
+        raise SettingError("; ".join(wrong + [_in_words(item) for item in error.errors()])) from error
+    except SettingsError as error:
+        text = f"{error}: expected one variable for each field, such as HEADRACE_KAFKA__SASL_MECHANISM=PLAIN"
+        raise SettingError("; ".join([*wrong, text])) from None
+    if wrong:
+        raise SettingError("; ".join(wrong))
+    return settings
+
+
+def _is_unknown(name: str) -> bool:
+    prefix, _, rest = name.partition("_")
+    return prefix == PREFIX and rest.partition("__")[0].lower() not in Settings.model_fields
+
+
+def _no_setting(name: str) -> str:
+    near = difflib.get_close_matches(name, settings_environment(Settings.model_construct()), 1, 0.8)
+    return f"{name} is no setting" + (
+        f"; did you mean {near[0]}?" if near else "; docs/settings.md lists them"
+    )
+
+
+def _in_words(item: "ErrorDetails") -> str:
+    name = f"{PREFIX}_{'__'.join(str(part) for part in item['loc']).upper()}"
+    if item["type"] == "extra_forbidden":
+        return _no_setting(name)
+    secret = item["loc"][0] == "kafka" or str(item["loc"][-1]).endswith("_key")
+    return f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}" + (
+        "" if secret else f"; found {item['input']!r}"
+    )
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -200,11 +232,11 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
     Secrets stand in it in plain text: give it to a child process, never to a log or a server.
     """
-    return dict(_variables("HEADRACE", settings))
+    return dict(_variables(PREFIX, settings))
 
 
 def _variables(prefix: str, model: BaseModel) -> Iterator[tuple[str, str]]:
-    separator = "_" if prefix == "HEADRACE" else "__"
+    separator = "_" if prefix == PREFIX else "__"
     for name in type(model).model_fields:
         value, variable = getattr(model, name), f"{prefix}{separator}{name.upper()}"
         if isinstance(value, BaseModel):
