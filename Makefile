@@ -35,8 +35,8 @@ format: $(READY) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
-bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one store (needs HEADRACE_DATA)
-	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE))
+bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one, KILLS=20 for kill -9 (needs HEADRACE_DATA)
+	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE)) $(if $(KILLS),--kills $(KILLS))
 
 bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.m5_accuracy

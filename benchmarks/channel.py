@@ -9,8 +9,12 @@ import argparse
 import json
 import math
 import os
+import random
+import signal
 import socket
+import sys
 import tempfile
+import threading
 import time
 from contextlib import closing
 from datetime import date, timedelta
@@ -31,7 +35,7 @@ from cli.stack import Stack
 from cli.stream_view import StreamView
 from flows.trigger import run_daily
 from infra.blobs import open_store
-from infra.errors import FaultError, MissingPartError
+from infra.errors import FaultError, HeadraceError, MissingPartError
 from infra.settings import Settings, load_settings
 from lake.read import Lake
 from stream_jobs.ingest.accept import Desk
@@ -41,6 +45,8 @@ FIRST_FORECAST = date(2016, 4, 25)
 """The first of the 28 days that are kept back and scored."""
 
 WAIT_S = 3600.0
+KILLED = ("ingest-sales", "validate", "join", "report")
+KILL_SEED = 5
 
 
 def main() -> None:
@@ -52,17 +58,29 @@ def main() -> None:
     parser.add_argument(
         "--extension", default="xml", help="format of the files: xml, csv, jsonl, parquet, also .gz"
     )
+    parser.add_argument(
+        "--kills", type=int, default=0, help="kill -9 a job so many times on the way, each in its turn"
+    )
     arguments = parser.parse_args()
     data = load_settings().data
     if data is None:
         raise MissingPartError("HEADRACE_DATA is not set: expected the folder that holds m5/")
     with tempfile.TemporaryDirectory(prefix="headrace-channel-") as folder:
         settings = _own_settings(Path(folder))
-        print(json.dumps(run(settings, data / "m5", arguments.store, arguments.extension)))
+        print(json.dumps(run(settings, data / "m5", arguments.store, arguments.extension, arguments.kills)))
 
 
-def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) -> dict[str, object]:
+def run(
+    settings: Settings, m5: Path, stores: list[str] | None, extension: str, kills: int
+) -> dict[str, object]:
     """Carry the sales of some stores through everything.
+
+    Args:
+        settings: Of the stack that is started for it.
+        m5: Folder of the M5 data.
+        stores: Only these; None for all.
+        extension: Format of the files.
+        kills: How often a job is killed while the sales are on their way.
 
     Returns:
         Counts, seconds by stage, peak memory by process in MB, and the scores of the forecasts.
@@ -78,6 +96,8 @@ def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) 
     stack.up(lambda name: console.print(f"{name} is ready"))
     try:
         began = time.monotonic()
+        killer = threading.Thread(target=_kill, args=(stack, kills, console), daemon=True)
+        killer.start()
         with closing(Desk(settings, open_store(settings))) as desk, closing(StreamView(settings)) as view:
             ids = []
             for file in files:
@@ -86,6 +106,7 @@ def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) 
             accepted_s = time.monotonic() - began
             reports = wait_for_deliveries(view, ids, WAIT_S, console)
         judged_s = time.monotonic() - began
+        killer.join()
         await_lake(settings, console)
         to_lake_s = time.monotonic() - began
         expected = {file.path.name: file.records for file in files}
@@ -107,7 +128,7 @@ def run(settings: Settings, m5: Path, stores: list[str] | None, extension: str) 
     series = math.prod(file.records for file in files if file.content in {"products", "locations"})
     _check("forecast rows", forecasts.height, series * settings.flow.horizon_days)
     return {
-        "stores": stores or "all", "extension": extension, "sales": sales, "deliveries": len(files),
+        "stores": stores or "all", "extension": extension, "kills": kills, "sales": sales, "deliveries": len(files),
         "bytes": sum(file.size_bytes for file in files), "accepted_s": round(accepted_s, 1),
         "judged_s": round(judged_s, 1),
         "to_lake_s": round(to_lake_s, 1),
@@ -131,6 +152,18 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _kill(stack: Stack, kills: int, console: Console) -> None:
+    """Kill one job after the other at moments that nobody chose; the supervisor starts it again."""
+    moments = random.Random(KILL_SEED)
+    for number in range(kills):
+        time.sleep(moments.uniform(0.2, 2.0))
+        name = KILLED[number % len(KILLED)]
+        (state,) = (state for state in stack.supervisor.states() if state.name == name)
+        if state.pid:
+            os.kill(state.pid, signal.SIGKILL)
+            console.print(f"killed {name}, pid {state.pid}")
 
 
 def _check(what: str, found: object, expected: object) -> None:
@@ -166,4 +199,7 @@ def _served(settings: Settings) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HeadraceError as error:
+        sys.exit(f"benchmarks.channel: {error}")
