@@ -3,128 +3,158 @@
 - An empty fetch is answered at once, so that an idle consumer asks thousands of times a second. Here it is kept,
   as Kafka keeps it, until something is written or the consumer's longest wait is over.
 - The list of aborted transactions in a fetch names all there ever were, also those that ended before the fetch's
-  offset, and a client then drops every later message of the same producer, committed ones as well. noida-db leaves
-  aborted messages out by itself, so that the list is emptied here.
+  first message; a client then drops every later message of the same producer, committed ones as well. Here the
+  list names only transactions that end within the fetch or later, as Kafka's does.
 - Addresses in answers are noida-db's own; they are replaced by this one.
 
 Guarantee: requests of one connection are passed on one after the other, in their order, and nothing else in them
-is changed. Producers must ask for acknowledgement (`acks` other than 0).
+is changed, except that fetches are offered up to version 11. Producers must ask for acknowledgement (`acks` other
+than 0).
 """
 
 import asyncio
 import contextlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
 COALESCE_S = 0.003
 """A kept fetch looks again so long after a write, so that many small writes are not one look each."""
+SCAN_BYTES = 1 << 20
+"""Read at once in the search for the end of an aborted transaction."""
 
-_PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _END_TXN, _DESCRIBE_CLUSTER = 0, 1, 3, 10, 26, 60
+_PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _API_VERSIONS, _END_TXN, _DESCRIBE_CLUSTER = (
+    0,
+    1,
+    3,
+    10,
+    18,
+    26,
+    60,
+)
 _WITH_ADDRESSES = frozenset({_METADATA, _FIND_COORDINATOR, _DESCRIBE_CLUSTER})
 _WRITES = frozenset({_PRODUCE, _END_TXN})
-_FIRST_WITH_TRANSACTIONS, _FIRST_FLEXIBLE, _FIRST_WITH_IDS, _LAST_KNOWN = 4, 12, 13, 13
+_FETCH_MIN, _FETCH_MAX = 4, 11
+"""Versions of fetches understood here: from the first with transactions to the last of fixed layout."""
+_CONTROL = 0x20
+
+AbortedTransaction = tuple[int, int]
+"""Its producer and the offset of its first message in a partition."""
 
 
 @dataclass(frozen=True, slots=True)
-class FetchAnswer:
-    """A fetch response as a client may have it.
+class FetchedPartition:
+    """Where the parts of one partition lie in a fetch response.
 
     Attributes:
-        payload: The response without its length.
-        is_empty: No partition has a record or an error.
+        topic: Name of the topic.
+        number: Number of the partition.
+        failed: Whether the broker reports an error.
+        aborted: The transactions it calls aborted.
+        aborted_at: Place of their count, which they follow.
+        records_at: Place of the record batches.
+        size: Size of the record batches, bytes.
     """
 
-    payload: bytes
-    is_empty: bool
+    topic: bytes
+    number: int
+    failed: bool
+    aborted: tuple[AbortedTransaction, ...]
+    aborted_at: int
+    records_at: int
+    size: int
 
 
-class _Cursor:
-    """Reads the fields of a response in their order; see Kafka's protocol guide."""
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The header of a record batch: first and last offset, producer, and whether it is a transaction's marker."""
 
-    def __init__(self, payload: bytes, *, flexible: bool) -> None:
-        self.payload = payload
-        self.place = 0
-        self._flexible = flexible
-
-    def number(self, layout: str) -> int:
-        size = struct.calcsize(layout)
-        (value,) = struct.unpack_from(layout, self.payload, self.place)
-        self.place += size
-        return int(value)
-
-    def skip(self, size: int) -> None:
-        self.place += size
-
-    def varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.payload[self.place]
-            self.place += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    def count(self, layout: str = ">i") -> int:
-        """Length of an array, a string or bytes; null is none."""
-        return max(self.varint() - 1 if self._flexible else self.number(layout), 0)
-
-    def tags(self) -> None:
-        if self._flexible:
-            for _ in range(self.varint()):
-                self.varint()
-                self.skip(self.varint())
+    first: int
+    last: int
+    producer: int
+    is_marker: bool
 
 
-def without_aborted(payload: bytes, version: int) -> FetchAnswer:
-    """A fetch response of this version without its lists of aborted transactions.
+def fetched_partitions(payload: bytes, version: int) -> list[FetchedPartition]:
+    """The partitions of a fetch response (without its length); see Kafka's protocol guide.
 
     Raises:
-        ValueError: The version is not known here.
+        ValueError: The version is not one that is offered to clients.
     """
-    if not _FIRST_WITH_TRANSACTIONS <= version <= _LAST_KNOWN:
-        raise ValueError(f"fetch version {version} is not one of 4 to {_LAST_KNOWN}")
-    flexible = version >= _FIRST_FLEXIBLE
-    cursor = _Cursor(payload, flexible=flexible)
-    kept: list[bytes] = []
-    begun = 0
-    is_empty = True
-    cursor.place = 4
-    cursor.tags()
-    cursor.skip(4 if version < 7 else 10)
-    for _ in range(cursor.count()):
-        cursor.skip(16 if version >= _FIRST_WITH_IDS else cursor.count(">h"))
-        for _ in range(cursor.count()):
-            cursor.skip(4)
-            failed = cursor.number(">h") != 0
-            cursor.skip(16 if version < 5 else 24)
-            kept.append(payload[begun : cursor.place])
-            for _ in range(cursor.count()):
-                cursor.skip(16)
-                cursor.tags()
-            begun = cursor.place
-            kept.append(b"\x01" if flexible else b"\x00\x00\x00\x00")
-            if version >= 11:
-                cursor.skip(4)
-            size = cursor.count()
-            cursor.skip(size)
-            cursor.tags()
-            is_empty = is_empty and not failed and size == 0
-        cursor.tags()
-    kept.append(payload[begun:])
-    return FetchAnswer(b"".join(kept), is_empty)
+    if not _FETCH_MIN <= version <= _FETCH_MAX:
+        raise ValueError(f"fetch version {version} is not one of {_FETCH_MIN} to {_FETCH_MAX}")
+    found = []
+    place = 8 if version < 7 else 14
+    (n_topics,) = struct.unpack_from(">i", payload, place)
+    place += 4
+    for _ in range(n_topics):
+        (size,) = struct.unpack_from(">h", payload, place)
+        topic = payload[place + 2 : place + 2 + size]
+        (n_partitions,) = struct.unpack_from(">i", payload, place + 2 + size)
+        place += 6 + size
+        for _ in range(n_partitions):
+            number, error = struct.unpack_from(">ih", payload, place)
+            aborted_at = place + (22 if version < 5 else 30)
+            (n_aborted,) = struct.unpack_from(">i", payload, aborted_at)
+            aborted = tuple(
+                struct.unpack_from(">qq", payload, aborted_at + 4 + 16 * row) for row in range(n_aborted)
+            )
+            place = aborted_at + 4 + 16 * len(aborted) + (4 if version >= 11 else 0)
+            (size,) = struct.unpack_from(">i", payload, place)
+            size = max(size, 0)
+            place += 4
+            found.append(FetchedPartition(topic, number, error != 0, aborted, aborted_at, place, size))
+            place += size
+    return found
 
 
-def longest_wait_s(request: bytes, version: int) -> float:
+def record_batches(payload: bytes, place: int, size: int) -> Iterator[RecordBatch]:
+    """The headers of the whole record batches that lie at a place."""
+    end = place + size
+    while place + 61 <= end:
+        first, length = struct.unpack_from(">qi", payload, place)
+        attributes, last = struct.unpack_from(">hi", payload, place + 21)
+        (producer,) = struct.unpack_from(">q", payload, place + 43)
+        yield RecordBatch(first, first + last, producer, bool(attributes & _CONTROL))
+        place += 12 + length
+
+
+def with_aborted(
+    payload: bytes, partition: FetchedPartition, aborted: tuple[AbortedTransaction, ...]
+) -> bytes:
+    """A fetch response in which the aborted transactions of one partition are these."""
+    after = partition.aborted_at + 4 + 16 * len(partition.aborted)
+    entries = b"".join(struct.pack(">qq", *entry) for entry in aborted)
+    return payload[: partition.aborted_at] + struct.pack(">i", len(aborted)) + entries + payload[after:]
+
+
+def longest_wait_s(request: bytes) -> float:
     """The longest wait that a fetch request (without its length) asks for, seconds."""
-    place = 8
-    (size,) = struct.unpack_from(">h", request, place)
-    cursor = _Cursor(request, flexible=version >= _FIRST_FLEXIBLE)
-    cursor.place = place + 2 + max(size, 0)
-    cursor.tags()
-    cursor.skip(4)
-    return cursor.number(">i") / 1000
+    (size,) = struct.unpack_from(">h", request, 8)
+    (wait_ms,) = struct.unpack_from(">i", request, 10 + max(size, 0) + 4)
+    return float(wait_ms) / 1000
+
+
+def offering_known_fetches(payload: bytes, version: int) -> bytes:
+    """An answer about the API's versions that offers no later version of fetches than is understood here."""
+    changed = bytearray(payload)
+    place, width = (10, 6) if version < 3 else (7, 7)
+    while place + 6 <= len(changed):
+        key, least, most = struct.unpack_from(">hhh", changed, place)
+        if key == _FETCH:
+            struct.pack_into(">hhh", changed, place, key, max(least, _FETCH_MIN), min(most, _FETCH_MAX))
+            return bytes(changed)
+        place += width
+    return payload
+
+
+def scan_request(topic: bytes, partition: int, offset: int) -> bytes:
+    """A fetch of one partition, of committed and other messages."""
+    header = struct.pack(">hhih", _FETCH, _FETCH_MIN, 0, -1)
+    bounds = struct.pack(">iiiib", -1, 0, 1, SCAN_BYTES, 0)
+    name = struct.pack(">ih", 1, len(topic)) + topic
+    return header + bounds + name + struct.pack(">iiqi", 1, partition, offset, SCAN_BYTES)
 
 
 class BrokerFront:
@@ -136,6 +166,7 @@ class BrokerFront:
         self._theirs = HOST.encode() + struct.pack(">i", broker_port)
         self._ours = HOST.encode() + struct.pack(">i", port)
         self._written = asyncio.Event()
+        self._aborted_ends: dict[tuple[bytes, int, AbortedTransaction], int] = {}
 
     async def serve(self) -> asyncio.Server:
         """Begin to serve.
@@ -146,57 +177,96 @@ class BrokerFront:
         return await asyncio.start_server(self._connected, HOST, self._port)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream: asyncio.StreamWriter | None = None
+        broker: _Broker | None = None
         # Either side may go at any time, and the loop may end; the other side is then let go as well.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             try:
-                answers, upstream = await asyncio.open_connection(HOST, self._broker_port)
+                broker = _Broker(*await asyncio.open_connection(HOST, self._broker_port))
                 while True:
-                    request = await _frame(reader)
-                    answer = await self._answered(request, answers, upstream)
+                    answer = await self._answered(await _frame(reader), broker)
                     writer.write(struct.pack(">i", len(answer)) + answer)
                     await writer.drain()
             finally:
                 writer.close()
-                if upstream is not None:
-                    upstream.close()
+                if broker is not None:
+                    broker.writer.close()
 
-    async def _answered(
-        self, request: bytes, answers: asyncio.StreamReader, upstream: asyncio.StreamWriter
-    ) -> bytes:
+    async def _answered(self, request: bytes, broker: "_Broker") -> bytes:
         api, version = struct.unpack_from(">hh", request)
         if api == _FETCH:
-            return await self._fetched(request, version, answers, upstream)
-        answer = await _asked(request, answers, upstream)
-        if api in _WITH_ADDRESSES:
-            answer = answer.replace(self._theirs, self._ours)
+            return await self._fetched(request, version, broker)
+        answer = await broker.asked(request)
+        if api == _API_VERSIONS:
+            return offering_known_fetches(answer, version)
         if api in _WRITES:
             self._written.set()
             self._written = asyncio.Event()
-        return answer
+        return answer.replace(self._theirs, self._ours) if api in _WITH_ADDRESSES else answer
 
-    async def _fetched(
-        self, request: bytes, version: int, answers: asyncio.StreamReader, upstream: asyncio.StreamWriter
-    ) -> bytes:
+    async def _fetched(self, request: bytes, version: int, broker: "_Broker") -> bytes:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + longest_wait_s(request, version)
+        deadline = clock() + longest_wait_s(request)
         while True:
             written = self._written
-            answer = without_aborted(await _asked(request, answers, upstream), version)
-            if not answer.is_empty or clock() >= deadline:
-                return answer.payload
+            answer = await broker.asked(request)
+            partitions = fetched_partitions(answer, version)
+            if any(part.failed or part.size for part in partitions) or clock() >= deadline:
+                # From the end, so that the places before a change stay what they are.
+                for part in reversed(partitions):
+                    answer = await self._without_ended(answer, part, broker)
+                return answer
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await written.wait()
                     await asyncio.sleep(COALESCE_S)
 
+    async def _without_ended(self, answer: bytes, part: FetchedPartition, broker: "_Broker") -> bytes:
+        """The answer without the aborted transactions of a partition that ended before its first message."""
+        if not part.aborted:
+            return answer
+        begin = next((batch.first for batch in record_batches(answer, part.records_at, part.size)), None)
+        if begin is None:
+            return with_aborted(answer, part, ())
+        ends = [await self._end_of(part.topic, part.number, entry, broker) for entry in part.aborted]
+        return with_aborted(
+            answer, part, tuple(entry for entry, end in zip(part.aborted, ends, strict=True) if end >= begin)
+        )
+
+    async def _end_of(
+        self, topic: bytes, partition: int, aborted: AbortedTransaction, broker: "_Broker"
+    ) -> int:
+        """Offset of the marker that ends an aborted transaction."""
+        key = (topic, partition, aborted)
+        if key not in self._aborted_ends:
+            producer, offset = aborted
+            while key not in self._aborted_ends:
+                answer = await broker.asked(scan_request(topic, partition, offset))
+                (part,) = fetched_partitions(answer, _FETCH_MIN)
+                batches = list(record_batches(answer, part.records_at, part.size))
+                if not batches:
+                    raise OSError(f"no marker ends the aborted transaction at {aborted[1]} of {topic!r}")
+                for batch in batches:
+                    if batch.is_marker and batch.producer == producer and batch.first > aborted[1]:
+                        self._aborted_ends[key] = batch.first
+                        break
+                offset = batches[-1].last + 1
+        return self._aborted_ends[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    """A connection to the broker."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def asked(self, request: bytes) -> bytes:
+        """The broker's answer to a request."""
+        self.writer.write(struct.pack(">i", len(request)) + request)
+        await self.writer.drain()
+        return await _frame(self.reader)
+
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:
     (size,) = struct.unpack(">i", await reader.readexactly(4))
     return await reader.readexactly(size)
-
-
-async def _asked(request: bytes, answers: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> bytes:
-    upstream.write(struct.pack(">i", len(request)) + request)
-    await upstream.drain()
-    return await _frame(answers)

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
-from infra.broker_front import without_aborted
+from infra.broker_front import fetched_partitions
 from infra.embedded_broker import start_broker
 from infra.errors import MissingPartError
 from infra.kafka import admin, check_broker, consumer, producer
@@ -81,6 +81,29 @@ def test_what_is_committed_after_an_abort_is_read_from_every_offset(settings: Se
         assert values_from(settings, topic, offset) == [b"c", b"d", b"e"][-expected:]
 
 
+def test_nothing_of_an_aborted_transaction_is_read_however_large_it_is(settings: Settings) -> None:
+    topic = made(settings)
+    expected = []
+    for turn in range(4):
+        many = [b"%d-%d-" % (turn, row) + b"x" * 2000 for row in range(3000)]
+        commit = turn % 2 == 1
+        transaction(settings, topic, f"w-{topic}", *many, commit=commit)
+        expected += many if commit else []
+    found = values_from(settings, topic, 0)
+    assert len(found) == len(expected)
+    assert found == expected
+    for offset in (2500, 3000, 3001, 4500, 6002, 7000, 9003):
+        assert values_from(settings, topic, offset) == [
+            value for value in expected if value is not None and _offset(value) >= offset
+        ]
+
+
+def _offset(value: bytes) -> int:
+    """Where a value of the test above lies: each of its transactions has 3000 messages and a marker."""
+    turn, row, _ = value.split(b"-", 2)
+    return int(turn) * 3001 + int(row)
+
+
 def test_a_fetch_of_nothing_is_kept_and_ends_when_something_is_written(settings: Settings) -> None:
     topic = made(settings)
     with reading(settings, topic, 0) as client:
@@ -128,8 +151,8 @@ def test_a_taken_port_is_said(broker: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="14"):
-        without_aborted(b"", 14)
+    with pytest.raises(ValueError, match="12"):
+        fetched_partitions(b"", 12)
 
 
 def test_no_broker_is_said(offline_settings: Settings) -> None:
