@@ -14,7 +14,7 @@ import pytest
 from infra.kafka import producer
 from infra.settings import PortSettings, Settings, load_settings, settings_environment
 from schemas.catalogue import SALES_INPUT
-from tests.conftest import free_port
+from tests.running import free_port
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
 CUSTOMER = "corner-shop"

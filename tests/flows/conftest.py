@@ -13,7 +13,7 @@ import pytest
 from infra.blobs import BlobStore, open_store
 from infra.prefect_server import prefect_environment, start_prefect_server, wait_for_prefect
 from infra.settings import FlowSettings, PortSettings, Settings, load_settings, settings_environment
-from tests.conftest import free_port
+from tests.running import free_port
 
 WEEK = FlowSettings(horizon_days=7, training_rows_max=2000, cron="30 4 * * *", time_zone="Europe/Vienna")
 """A short horizon and small samples: the tests ask whether things are joined up, not how good a model is."""

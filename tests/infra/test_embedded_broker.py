@@ -17,7 +17,7 @@ from infra.embedded_broker import start_broker
 from infra.errors import MissingPartError
 from infra.kafka import admin, check_broker, consumer, producer
 from infra.settings import Settings, load_settings
-from tests.conftest import free_port
+from tests.running import free_port
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from infra.blobs import BlobStore, open_store
 from infra.errors import AlreadyExistsError, CommitUnknownError, NotFoundError, SettingError, UnavailableError
 from infra.s3_blobs import S3Store
 from infra.settings import S3Settings, load_settings
-from tests.conftest import free_port
 from tests.infra.s3_stand_in import BUCKET, KEY, SECRET, StandIn, running
+from tests.running import free_port
 
 
 def connect(url: str, bucket: str = BUCKET, key: str = KEY) -> BlobStore:

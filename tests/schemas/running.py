@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.settings import PortSettings, Settings, load_settings
 from schemas.catalogue import apply
 from schemas.registry_server import RegistryServer
-from tests.conftest import free_port
+from tests.running import free_port
 
 _serving: dict[str, int] = {}
 """Ports of the registries that run, by their broker: a second one on a broker would fence the first."""

@@ -19,15 +19,16 @@ from stream_jobs.master_reader import MasterReader
 from stream_jobs.runtime import Stream
 from stream_jobs.sink import Sink, run_sink
 from stream_jobs.validate import run_validate
+from tests.running import running_job, wait_until
 from tests.stream_jobs.lake_rows import files, rows
-from tests.stream_jobs.world import NOON, World, running, wait_until
+from tests.stream_jobs.world import NOON, World
 
 
 def validated(world: World, count: int) -> int:
     """Deliver sales of L1 and P1 and have them judged; returns their delivery."""
     delivery_id = world.deliver_sales(count)
     before = sum(world.judged())
-    with running(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, stop)):
         wait_until(lambda: sum(world.judged()) == before + 2 * count, "the verdicts")
     return delivery_id
 
@@ -44,8 +45,8 @@ def test_sales_are_joined_as_of_their_delivery_and_fall_on_their_local_day(world
         1, partitions=[0], voided=True, product_id=None, sold_at=None, quantity=None, unit_price=None
     )
     settings, store = world.with_stream(flush_s_max=0.2), open_store(world.settings)
-    with running(lambda stop: run_validate(settings, stop)):
-        with running(lambda stop: run_join(settings, store, stop)):
+    with running_job(lambda stop: run_validate(settings, stop)):
+        with running_job(lambda stop: run_join(settings, store, stop)):
             wait_until(lambda: rows(settings, "sales_joined", world.customer).height == 3, "three rows")
     found = {
         row["delivery_id"]: row
@@ -74,7 +75,7 @@ def test_a_quiet_topic_is_flushed_by_age_and_a_stop_flushes_the_rest(world: Worl
     world.deliver_masters("products", ["P1"])
     validated(world, 20)
     store = open_store(world.settings)
-    with running(lambda stop: run_join(world.with_stream(flush_s_max=0.3), store, stop)):
+    with running_job(lambda stop: run_join(world.with_stream(flush_s_max=0.3), store, stop)):
         wait_until(
             lambda: rows(world.settings, "sales_joined", world.customer).height == 40, "a flush by age"
         )
@@ -82,7 +83,7 @@ def test_a_quiet_topic_is_flushed_by_age_and_a_stop_flushes_the_rest(world: Worl
     slow = world.with_stream(flush_s_max=3600.0)
     read = telemetry.records_in.labels("join", "sales-validated")._value
     before = read.get()
-    with running(lambda stop: run_join(slow, store, stop)):
+    with running_job(lambda stop: run_join(slow, store, stop)):
         wait_until(lambda: read.get() == before + 40, "that all is read")
     found = rows(world.settings, "sales_joined", world.customer)
     assert found.filter(pl.col("delivery_id") == delivery_id).height == 40
@@ -120,7 +121,7 @@ def test_two_workers_that_both_own_a_partition_leave_each_sale_once(world: World
         return restarted
 
     names = f"{world.customer}-a", f"{world.customer}-b"
-    with running(worker(names[0])), running(worker(names[1])):
+    with running_job(worker(names[0])), running_job(worker(names[1])):
         wait_until(lambda: rows(world.settings, "sales_joined", world.customer).height >= 600, "all sales")
     found = rows(world.settings, "sales_joined", world.customer)
     assert found["sale_id"].n_unique() == found.height == 600
@@ -133,7 +134,7 @@ def test_raw_changes_and_refusals_lie_in_the_lake_once(world: World) -> None:
     world.send("products", 0, [None], [f"{world.customer}/P0"])
     world.deliver_masters("products", ["P1"], unit="kg")
     world.deliver_sales(3, quantity=-1.0)
-    with running(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, stop)):
         wait_until(lambda: world.judged() == (0, 6), "the verdicts")
     settings, store = world.with_stream(flush_s_max=0.2), open_store(world.settings)
 
@@ -142,7 +143,7 @@ def test_raw_changes_and_refusals_lie_in_the_lake_once(world: World) -> None:
         return [rows(settings, name, world.customer).height for name in names]
 
     for _ in range(2):
-        with running(lambda stop: run_sink(settings, store, stop)):
+        with running_job(lambda stop: run_sink(settings, store, stop)):
             wait_until(lambda: counts() == [6, 2, 2], "all rows")
     errors = rows(settings, "sales_error", world.customer)
     assert set(errors.columns) == set(LAKE_TABLES["sales_error"].file_schema.names)
@@ -161,7 +162,7 @@ def test_a_valid_sale_that_cannot_be_read_stops_the_join_instead_of_being_lost(l
     world.send("sales-validated", 3, [b"\x00garbage"], [f"{world.customer}/L1"])
     with (
         pytest.raises(FaultError, match=r"sales-validated \[3\] offset \d+ cannot be read"),
-        running(lambda stop: run_join(world.settings, open_store(world.settings), stop)) as thread,
+        running_job(lambda stop: run_join(world.settings, open_store(world.settings), stop)) as thread,
     ):
         thread.join(60)
     assert rows(world.settings, "sales_joined", world.customer).is_empty()
@@ -173,7 +174,7 @@ def test_a_chain_that_ends_behind_the_topic_stops_the_join(lone_world: World) ->
     world.deliver_masters("products", ["P1"])
     validated(world, 5)
     settings, store = world.with_stream(flush_s_max=0.1), open_store(world.settings)
-    with running(lambda stop: run_join(settings, store, stop)):
+    with running_job(lambda stop: run_join(settings, store, stop)):
         wait_until(lambda: rows(settings, "sales_joined", "acme").height == 10, "all rows")
     # As if the lake were older than the topics: its file claims offsets that the topic has not reached.
     table = AppendTable(store, "sales_joined")
@@ -183,6 +184,6 @@ def test_a_chain_that_ends_behind_the_topic_stops_the_join(lone_world: World) ->
     table.append(0, beyond - 1, beyond, NOON, rows(settings, "sales_joined", "acme").head(1), end)
     with (
         pytest.raises(FaultError, match="the topic was made anew"),
-        running(lambda stop: run_join(settings, store, stop)) as thread,
+        running_job(lambda stop: run_join(settings, store, stop)) as thread,
     ):
         thread.join(60)

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from stream_jobs.report import Tallies, reports, run_report
 from stream_jobs.validate import run_validate
+from tests.running import running_job, wait_until
 from tests.stream_jobs.test_ordering import event, log_of
-from tests.stream_jobs.world import NOON, World, running, wait_until
+from tests.stream_jobs.world import NOON, World
 
 
 def tally(delivery_id: int, valid: int, minutes: int = 0, **by_code: int) -> dict[str, object]:
@@ -100,8 +101,8 @@ def test_the_report_follows_the_judging_and_a_restart_repeats_nothing(world: Wor
         return world.report(number).get("state")
 
     with (
-        running(lambda stop: run_report(world.settings, stop)),
-        running(lambda stop: run_validate(world.settings, stop)),
+        running_job(lambda stop: run_report(world.settings, stop)),
+        running_job(lambda stop: run_validate(world.settings, stop)),
     ):
         wait_until(
             lambda: state(delivery_id) == "judging" and state(rejected) == "rejected", "the first reports"
@@ -112,7 +113,7 @@ def test_the_report_follows_the_judging_and_a_restart_repeats_nothing(world: Wor
     told = world.report(delivery_id)
     assert (told["records"], told["valid"], told["invalid"], told["by_code"]) == (40, 40, 0, {})
     before = len(world.records("delivery-reports"))
-    with running(lambda stop: run_report(world.settings, stop)):
+    with running_job(lambda stop: run_report(world.settings, stop)):
         marker = world.accept("events")
         wait_until(lambda: state(marker) == "accepted", "the report of a new delivery")
     assert len(world.records("delivery-reports")) == before + 1

@@ -1,12 +1,6 @@
 """An installation that tests deliver to without the ingest job: topics are written as ingest writes them."""
 
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,23 +8,14 @@ import polars as pl
 from confluent_kafka import KafkaError, Message
 
 from infra.kafka import producer
-from infra.settings import Settings, settings_environment
+from infra.settings import Settings
 from infra.topic_reader import TopicReader
 from schemas.catalogue import CATALOGUE
 from schemas.codec import Codec
 from schemas.registry import Registry
+from tests.running import WAIT_S_MAX
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-WAIT_S_MAX = 60.0
-
-
-def wait_until(true: Callable[[], bool], what: str, timeout_s: float = WAIT_S_MAX) -> None:
-    """Wait for something that comes; fail with its name when it does not."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come about within {timeout_s:g} s")
-        time.sleep(0.02)
 
 
 class World:
@@ -238,42 +223,3 @@ def sales_frame(customer: str, delivery_id: int, count: int, first: int = 1, **c
             "original": pl.String,
         },
     )
-
-
-@contextmanager
-def running(job: Callable[[threading.Event], None]) -> Iterator[threading.Thread]:
-    """Run a job in a thread; stop it at the end of the block and raise what it raised."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def target() -> None:
-        try:
-            job(stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        stop.set()
-        thread.join(WAIT_S_MAX)
-    assert not thread.is_alive()
-    if failures:
-        raise failures[0]
-
-
-def job_process(settings: Settings, code: str) -> subprocess.Popen[bytes]:
-    """A job in a process of its own, to be killed; `code` sees `settings`, `stop` and `store`."""
-    program = (
-        "import signal, threading\n"
-        "from infra.settings import load_settings\n"
-        "from infra.telemetry import log_to_stderr\n"
-        "from infra.blobs import open_store\n"
-        "settings, stop = load_settings(), threading.Event()\n"
-        "log_to_stderr(settings)\n"
-        "store = open_store(settings)\n"
-        "signal.signal(signal.SIGTERM, lambda *_: stop.set())\n" + code
-    )
-    environment = {**os.environ, **settings_environment(settings)}
-    return subprocess.Popen([sys.executable, "-c", program], env=environment)

@@ -1,37 +1,19 @@
 """An installation of its own for the tests of ingest, and ways to look into its topics."""
 
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Message
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Message
 
-from infra.embedded_broker import start_broker
-from infra.settings import Settings, settings_environment
+from infra.settings import Settings
 from infra.topic_reader import TopicReader
 from schemas.catalogue import CATALOGUE
 from schemas.codec import Codec
 from schemas.registry import Registry
-from tests.conftest import free_port
+from tests.running import WAIT_S_MAX, running_broker, wait_until
 from tests.schemas.running import running_registry
-
-WAIT_S_MAX = 90.0
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that comes; fail with its name when it does not."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    while not true():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come about within {WAIT_S_MAX:g} s")
-        time.sleep(0.02)
 
 
 class Installation:
@@ -89,63 +71,9 @@ class Installation:
 
 @contextmanager
 def running_installation(folder: Path) -> Iterator[Installation]:
-    port = free_port()
-    with (folder / "broker.log").open("wb") as output:
-        process = start_broker(port, folder / "broker", output)
+    with running_broker(folder) as servers, running_registry(servers, folder / "home") as settings:
+        installation = Installation(settings)
         try:
-            client = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
-
-            def answers() -> bool:
-                try:
-                    client.list_topics(timeout=1)
-                except KafkaException:
-                    return False
-                return True
-
-            wait_until(answers, "the broker's answer")
-            with running_registry(f"127.0.0.1:{port}", folder / "home") as settings:
-                installation = Installation(settings)
-                try:
-                    yield installation
-                finally:
-                    installation.close()
+            yield installation
         finally:
-            process.terminate()
-            process.wait(10)
-
-
-@contextmanager
-def running(job: Callable[[threading.Event], None]) -> Iterator[threading.Thread]:
-    """Run a job in a thread; stop it at the end of the block and raise what it raised."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def target() -> None:
-        try:
-            job(stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        stop.set()
-        thread.join(WAIT_S_MAX)
-    assert not thread.is_alive()
-    if failures:
-        raise failures[0]
-
-
-def ingest_process(settings: Settings) -> subprocess.Popen[bytes]:
-    """An ingest job of sales in a process of its own, to be killed."""
-    program = (
-        "import threading\n"
-        "from infra.blobs import open_store\n"
-        "from infra.settings import load_settings\n"
-        "from stream_jobs.ingest.job import run_ingest\n"
-        "settings = load_settings()\n"
-        "run_ingest(settings, open_store(settings), frozenset({'sales'}), threading.Event())\n"
-    )
-    environment = {**os.environ, **settings_environment(settings)}
-    return subprocess.Popen([sys.executable, "-c", program], env=environment)
+            installation.close()

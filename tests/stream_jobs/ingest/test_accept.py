@@ -14,8 +14,9 @@ from infra.errors import DeliveryError, SettingError, UnavailableError
 from infra.settings import IngestSettings
 from stream_jobs.ingest.accept import Desk
 from stream_jobs.ingest.inbox import looks, rested, run_inbox
+from tests.running import running_job, wait_until
 from tests.stream_jobs.ingest.files import csv_file, sale
-from tests.stream_jobs.ingest.installation import Installation, running, wait_until
+from tests.stream_jobs.ingest.installation import Installation
 
 FILE = csv_file([sale(1)])
 
@@ -127,7 +128,7 @@ def test_the_inbox_takes_files_that_rest_and_tells_what_became_of_each(
     os.utime(folder / "sales-may.csv", (1, 1))
     os.utime(folder / "again.csv", (2, 2))
     (folder / "again.csv").rename(folder / "sales-again.csv")
-    with running(lambda stop: run_inbox(settings, store, desk, stop)):
+    with running_job(lambda stop: run_inbox(settings, store, desk, stop)):
         wait_until(lambda: not looks(inbox), "an empty inbox")
     names = sorted(path.name.split("-", 1) for path in (folder / ".accepted").iterdir())
     assert [name for _, name in names] == ["sales-again.csv", "sales-may.csv"]
@@ -171,7 +172,7 @@ def test_an_inbox_file_stays_while_it_cannot_be_accepted(
             tries.release()
             raise UnavailableError("the broker is away")
 
-    with running(lambda stop: run_inbox(settings, store, Away(), stop)):
+    with running_job(lambda stop: run_inbox(settings, store, Away(), stop)):
         assert all(tries.acquire(timeout=30) for _ in range(2))
     assert (folder / "sales.csv").exists()
     with pytest.raises(SettingError, match="INBOX"):

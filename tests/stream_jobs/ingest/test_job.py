@@ -17,13 +17,18 @@ from stream_jobs.ingest.chunks import chunks_of
 from stream_jobs.ingest.contents import CONTENTS, MASTER_CONTENTS
 from stream_jobs.ingest.job import run_ingest
 from stream_jobs.ingest.readers import read_blocks
+from tests.running import job_process, running_job, wait_until
 from tests.stream_jobs.ingest.files import csv_file, packed, sale, xml_file
-from tests.stream_jobs.ingest.installation import Installation, ingest_process, running, wait_until
+from tests.stream_jobs.ingest.installation import Installation
 
 SALES = frozenset({"sales"})
 ALL = frozenset(CONTENTS)
 
 Deliver = Callable[[str, bytes, str], int]
+
+INGEST = (
+    "from stream_jobs.ingest.job import run_ingest\nrun_ingest(settings, store, frozenset({'sales'}), stop)"
+)
 
 
 def bounded(installation: Installation, **bounds: Any) -> Settings:
@@ -49,7 +54,7 @@ def test_every_sale_arrives_once_at_its_place_and_the_end_says_where(
 ) -> None:
     settings = bounded(installation, chunk_rows=40)
     rows = [sale(n, quantity="many" if n == 7 else "1", sale_id=f"s{n % 90}") for n in range(100)]
-    with running(ingest(settings, store)):
+    with running_job(ingest(settings, store)):
         delivery_id = deliver("sales", packed(xml_file(rows), "gzip"), "xml.gz")
         closed = installation.wait_for_end(delivery_id)
     found = [
@@ -83,7 +88,7 @@ def test_master_data_are_judged_counted_and_closed_in_the_same_breath(
 ) -> None:
     rows = [{"location_id": f"L{n}", "time_zone": "Nowhere" if n == 2 else "UTC"} for n in range(5)]
     price = b"location_id,product_id,valid_from,unit_price\nL,P,2026-05-01,2.5\nL,P,2026-05-02,-1\n"
-    with running(ingest(installation.settings, store, MASTER_CONTENTS)):
+    with running_job(ingest(installation.settings, store, MASTER_CONTENTS)):
         locations = deliver("locations", csv_file(rows), "csv")
         prices = deliver("prices", price, "csv")
         empty = deliver("products", b"product_id,name\n", "csv")
@@ -115,7 +120,7 @@ def test_a_job_killed_at_any_moment_is_gone_on_with_and_nothing_is_there_twice(
     delivery_id = deliver("sales", csv_file([sale(n) for n in range(6_000)]), "csv")
     kills = 0
     for moment in (1, 20):
-        process = ingest_process(settings)
+        process = job_process(settings, INGEST)
         try:
             wait_until(
                 lambda moment=moment: len(installation.kinds(delivery_id)) >= moment,  # type: ignore[misc]
@@ -126,7 +131,7 @@ def test_a_job_killed_at_any_moment_is_gone_on_with_and_nothing_is_there_twice(
             process.wait()
         kills += "closed" not in installation.kinds(delivery_id)
     assert kills, "the job was never killed half-way"
-    with running(ingest(settings, store)):
+    with running_job(ingest(settings, store)):
         assert installation.wait_for_end(delivery_id)["position"] == 6_000
     records = installation.records("sales-input", delivery_id)
     assert sorted(record["position"] for record in records) == list(range(1, 6_001))
@@ -151,7 +156,7 @@ def test_a_job_that_is_told_to_stop_leaves_a_delivery_that_the_next_one_ends(
     monkeypatch.undo()
     assert 0 < len(installation.positions(delivery_id)) < 100
     assert "closed" not in installation.kinds(delivery_id)
-    with running(ingest(settings, store)):
+    with running_job(ingest(settings, store)):
         installation.wait_for_end(delivery_id)
     assert installation.positions(delivery_id) == list(range(1, 101))
 
@@ -168,9 +173,9 @@ def test_a_second_job_of_a_content_fences_the_first(
         except FencedError as error:
             fenced.append(error)
 
-    with running(first) as thread:
+    with running_job(first) as thread:
         installation.wait_for_end(deliver("sales", csv_file([sale(1)]), "csv"))
-        with running(ingest(settings, store, ALL)):
+        with running_job(ingest(settings, store, ALL)):
             # Once it has read a file of its own, the second is known to have fenced the first.
             installation.wait_for_end(deliver("events", b"event_id,date\nE,2026-01-01\n", "csv"))
             delivery_id = deliver("sales", csv_file([sale(n) for n in range(50)]), "csv")
@@ -188,7 +193,7 @@ def test_a_file_that_breaks_half_way_is_rejected_with_its_place_and_the_next_is_
     first = deliver("sales", broken, "xml")
     second = deliver("sales", b"sale_id;location_id\n1;2\n", "csv")
     third = deliver("sales", csv_file([sale(1)]), "csv")
-    with running(ingest(settings, store)):
+    with running_job(ingest(settings, store)):
         events = [installation.wait_for_end(number) for number in (first, second, third)]
     assert [event["kind"] for event in events] == ["rejected", "rejected", "closed"]
     assert events[0]["reason"].startswith("line 153, column")
@@ -210,7 +215,7 @@ def test_a_fault_in_a_reader_costs_its_file_only(
     monkeypatch.setattr("stream_jobs.ingest.job.read_blocks", faulty)
     first = deliver("sales", b"{}\n", "jsonl")
     second = deliver("sales", csv_file([sale(1)]), "csv")
-    with running(ingest(installation.settings, store)):
+    with running_job(ingest(installation.settings, store)):
         assert "a fault in Headrace itself" in installation.wait_for_end(first)["reason"]
         assert installation.wait_for_end(second)["kind"] == "closed"
 
@@ -220,7 +225,7 @@ def test_a_job_reads_its_own_contents_only_and_unknown_ones_are_refused(
 ) -> None:
     sales = deliver("sales", csv_file([sale(1)]), "csv")
     master = deliver("locations", b"location_id\nL1\n", "csv")
-    with running(ingest(installation.settings, store, MASTER_CONTENTS)):
+    with running_job(ingest(installation.settings, store, MASTER_CONTENTS)):
         installation.wait_for_end(master)
     assert installation.kinds(sales) == []
     with pytest.raises(FaultError, match="expected some of sales"):
