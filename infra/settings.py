@@ -35,13 +35,15 @@ class S3Settings(BaseModel):
 
 
 class PortSettings(BaseModel):
-    """Ports of the servers that `headrace up` starts, all on the loopback address."""
+    """Ports of the servers that `headrace up` and `headrace servers up` start, all on the loopback address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     broker: int = Field(19092, ge=1, le=65535, description="Kafka protocol.")
     registry: int = Field(18081, ge=1, le=65535, description="Schema registry.")
     prefect: int = Field(14200, ge=1, le=65535, description="Prefect server and UI.")
+    kafka: int = Field(29092, ge=1, le=65534, description="Apache Kafka; its controller has the next one.")
+    minio: int = Field(29000, ge=1, le=65535, description="MinIO.")
     http: int = Field(18080, ge=1, le=65535, description="Headrace's HTTP service and page.")
     metrics: int = Field(18100, ge=1, le=65500, description="First of the jobs' metrics ports, one a job.")
 
@@ -127,6 +129,9 @@ class Settings(BaseSettings):
     broker: str = Field("", description="Kafka bootstrap servers; empty means the embedded broker.")
     registry_url: str = Field("", description="Schema registry; empty means the embedded one.")
     prefect_url: str = Field("", description="Prefect server, without /api; empty means the embedded one.")
+    cache: Path = Field(
+        Path("~/.cache/headrace"), description="Folder of the servers that are installed once for a user."
+    )
     data: Path | None = Field(None, description="Folder of real data for benchmarks and slow tests.")
     http_host: str = Field("127.0.0.1", description="Address that the HTTP service binds to.")
     metrics_port: int = Field(
@@ -153,7 +158,7 @@ class Settings(BaseSettings):
     def _dotted(cls, value: dict[str, str]) -> dict[str, str]:
         return {name.lower().replace("_", "."): text for name, text in value.items()}
 
-    @field_validator("home")
+    @field_validator("home", "cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from infra.settings import PortSettings, Settings, load_settings
+from tests import running
 from tests.running import free_port, running_broker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--on-kafka", action="store_true", help="Run on Apache Kafka, not the embedded broker.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    running.ON_KAFKA = config.getoption("--on-kafka")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,13 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from infra.embedded_broker import start_broker
 from infra.errors import MissingPartError
 from infra.kafka import check_broker
+from infra.servers.apache_kafka import cluster_nodes, kafka_command, kafka_jars
 from infra.settings import Settings, load_settings, settings_environment
 
 WAIT_S_MAX = 90.0
+ON_KAFKA = False
+"""Whether brokers are Apache Kafka instead of the embedded one: `pytest --on-kafka`."""
 
 
 def free_port() -> int:
@@ -45,17 +49,26 @@ def answers(settings: Settings) -> bool:
 
 @contextmanager
 def running_broker(folder: Path, port: int = 0) -> Iterator[str]:
-    """Bootstrap servers of an embedded broker of its own, on a free port if none is named."""
+    """Bootstrap servers of a broker of its own, of the kind asked for, on a free port if none is named."""
     port = port or free_port()
     servers = f"127.0.0.1:{port}"
     with (folder / "broker.log").open("wb") as output:
-        process = start_broker(port, folder / "broker", output)
+        process = (
+            start_kafka(port, folder, output) if ON_KAFKA else start_broker(port, folder / "broker", output)
+        )
         try:
             wait_until(lambda: answers(load_settings(broker=servers)), "the broker's answer")
             yield servers
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
+
+
+def start_kafka(port: int, folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start an Apache Kafka of one node as a child process that logs to `output`."""
+    (node,) = cluster_nodes(folder, [(port, free_port())])
+    command = kafka_command(kafka_jars(load_settings().cache), node)
+    return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 @contextmanager

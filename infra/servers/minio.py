@@ -1,0 +1,33 @@
+"""MinIO, built by Go from its module, on one folder."""
+
+import os
+from pathlib import Path
+
+from infra.servers.installing import installed, program, run
+
+MODULE = "github.com/minio/minio@latest"
+
+
+def minio_program(cache: Path) -> Path:
+    """The program, built on first use (some minutes).
+
+    Raises:
+        MissingPartError: There is no Go, or it cannot build it.
+    """
+
+    def install(folder: Path) -> None:
+        go = program("go", "to build MinIO (https://go.dev/dl)")
+        run([go, "install", MODULE], {**os.environ, "GOBIN": str(folder)})
+
+    return installed(cache / "minio", install) / "minio"
+
+
+def minio_command(program_path: Path, folder: Path, port: int) -> list[str]:
+    """The command that runs it in the foreground; it needs the environment of `minio_environment`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [str(program_path), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(folder)]
+
+
+def minio_environment(user: str, password: str) -> dict[str, str]:
+    """Environment variables that name its root user, whose names and passwords have eight characters at least."""
+    return {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password, "MINIO_BROWSER": "off"}
