@@ -216,7 +216,7 @@ class S3Store(BlobStore):
         if credentials or code in _REFUSALS or status in (401, 403):
             return SettingError(
                 "HEADRACE_S3__ACCESS_KEY, HEADRACE_S3__SECRET_KEY, HEADRACE_S3__REGION: "
-                f"{self._endpoint} refuses {path} in {self.location} ({code or type(error).__name__}, "
+                f"{self._endpoint} refuses {path or 'a listing'} in {self.location} ({code or type(error).__name__}, "
                 f"{error}); check them and the right to read and write"
             )
         kind = CommitUnknownError if writes else UnavailableError

@@ -8,15 +8,17 @@ import pytest
 
 from infra.settings import PortSettings, Settings, load_settings
 from tests import running
-from tests.running import free_port, running_broker
+from tests.running import S3Server, free_port, running_broker, running_s3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--on-kafka", action="store_true", help="Run on Apache Kafka, not the embedded broker.")
+    parser.addoption("--on-minio", action="store_true", help="Run on MinIO, not SeaweedFS.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     running.ON_KAFKA = config.getoption("--on-kafka")
+    running.ON_MINIO = config.getoption("--on-minio")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,6 +34,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of an embedded broker that lives as long as the session."""
     with running_broker(tmp_path_factory.mktemp("broker")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that lives as long as the session."""
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -75,8 +75,16 @@ def kafka_jars(cache: Path) -> Path:
     def install(folder: Path) -> None:
         maven = program("mvn", "to get Kafka's jars from Maven Central (Debian: apt install maven)")
         run(
-            [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-            + [f"-DoutputDirectory={folder}", "-DincludeScope=runtime"]
+            [
+                maven,
+                "-q",
+                "-B",
+                "-f",
+                str(POM),
+                "dependency:copy-dependencies",
+                f"-DoutputDirectory={folder}",
+                "-DincludeScope=runtime",
+            ]
         )
 
     return installed(cache / f"kafka-{VERSION}", install)

@@ -1,7 +1,7 @@
 """The blob store over S3's protocol: the same promises, and errors that name the setting."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -10,33 +10,21 @@ import pytest
 from infra.blobs import BlobStore, open_store
 from infra.errors import AlreadyExistsError, CommitUnknownError, NotFoundError, SettingError, UnavailableError
 from infra.s3_blobs import S3Store
-from infra.settings import S3Settings, load_settings
-from tests.infra.s3_stand_in import BUCKET, KEY, SECRET, StandIn, running
-from tests.running import free_port
-
-
-def connect(url: str, bucket: str = BUCKET, key: str = KEY) -> BlobStore:
-    s3 = S3Settings.model_validate({"endpoint_url": url, "access_key": key, "secret_key": SECRET})
-    return open_store(load_settings(lake=f"s3://{bucket}/some/where", s3=s3))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StandIn]:
-    with running() as server:
-        yield server
+from tests.infra.s3_conflicts import running
+from tests.running import BUCKET, S3_SECRET, S3Server, free_port
 
 
 @pytest.fixture
-def store(server: StandIn) -> BlobStore:
-    server.objects.clear()
-    server.objects["some/where_else/x"] = b"of another"
-    return connect(server.url)
+def store(s3: S3Server) -> BlobStore:
+    """A lake below a prefix of its own."""
+    return open_store(s3.settings())
 
 
-def test_an_object_is_read_as_it_was_written(store: BlobStore, server: StandIn) -> None:
+def test_an_object_is_read_as_it_was_written(s3: S3Server) -> None:
+    store = open_store(s3.settings(prefix="some/where"))
     assert isinstance(store, S3Store)
     store.put_if_absent("table/day=1/part.parquet", b"abcdef")
-    assert server.objects["some/where/table/day=1/part.parquet"] == b"abcdef"
+    assert s3.files().cat(f"{BUCKET}/some/where/table/day=1/part.parquet") == b"abcdef"
     assert store.read("table/day=1/part.parquet") == b"abcdef"
     with store.open("table/day=1/part.parquet") as file:
         file.seek(-4, 2)
@@ -71,16 +59,16 @@ def test_of_racing_writers_exactly_one_wins(store: BlobStore) -> None:
 
 
 def test_a_big_file_goes_in_parts_and_only_once(
-    store: BlobStore, server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: BlobStore, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda size, chunksize=None: 5 * 2**20)
     local = tmp_path / "big.csv"
     local.write_bytes(bytes(range(256)) * 50_000)
     store.put_file_if_absent("deliveries/acme/1", local)
-    assert server.objects["some/where/deliveries/acme/1"] == local.read_bytes()
+    assert store.read("deliveries/acme/1") == local.read_bytes()
     with pytest.raises(AlreadyExistsError):
         store.put_file_if_absent("deliveries/acme/1", local)
-    assert server.parts == {}
+    assert not s3.files().call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads")
     with pytest.raises(FileNotFoundError):
         store.put_file_if_absent("deliveries/acme/2", tmp_path / "missing")
 
@@ -125,19 +113,23 @@ def test_what_is_not_there_is_said_to_be_not_there(store: BlobStore) -> None:
 
 
 def test_a_conflict_of_conditional_writes_is_tried_again_a_few_times(
-    store: BlobStore, server: StandIn, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.s3_blobs.time.sleep", lambda seconds: None)
-    server.conflicts = 2
-    store.put_if_absent("a", b"1")
-    server.conflicts = 99
-    with pytest.raises(CommitUnknownError, match="other writers"):
-        store.put_if_absent("b", b"1")
-    server.conflicts = 0
+    with running(s3) as conflicts:
+        store = open_store(S3Server(conflicts.url).settings())
+        conflicts.left = 2
+        store.put_if_absent("a", b"1")
+        assert store.read("a") == b"1"
+        conflicts.left = 99
+        with pytest.raises(CommitUnknownError, match="other writers"):
+            store.put_if_absent("b", b"1")
 
 
-def test_refused_credentials_and_missing_buckets_name_their_settings(server: StandIn) -> None:
-    stranger, nowhere = connect(server.url, key="wrong"), connect(server.url, bucket="nobucket")
+def test_refused_credentials_and_missing_buckets_name_their_settings(s3: S3Server) -> None:
+    stranger, nowhere = (
+        open_store(s3.settings(**wrong)) for wrong in ({"key": "wrong"}, {"bucket": "nobucket"})
+    )
     acts: list[Callable[[BlobStore], object]] = [
         lambda store: store.read("a"),
         lambda store: store.put_if_absent("a", b""),
@@ -146,14 +138,14 @@ def test_refused_credentials_and_missing_buckets_name_their_settings(server: Sta
     for act in acts:
         with pytest.raises(SettingError, match=r"HEADRACE_S3__ACCESS_KEY.*refuses") as caught:
             act(stranger)
-        assert SECRET not in str(caught.value)
+        assert S3_SECRET not in str(caught.value)
     for act in acts[1:]:
         with pytest.raises(SettingError, match=r"HEADRACE_LAKE.*bucket"):
             act(nowhere)
 
 
 def test_a_server_that_is_not_there_is_told_with_its_setting() -> None:
-    store = connect(f"http://127.0.0.1:{free_port()}")
+    store = open_store(S3Server(f"http://127.0.0.1:{free_port()}").settings())
     with pytest.raises(UnavailableError, match="HEADRACE_S3__ENDPOINT_URL"):
         store.read("a")
     with pytest.raises(CommitUnknownError, match="HEADRACE_S3__ENDPOINT_URL"):

@@ -7,49 +7,46 @@ import pytest
 
 from infra.blobs import open_store
 from infra.errors import AlreadyExistsError
-from infra.settings import S3Settings, load_settings
 from lake.append import AppendTable
 from lake.forecasts import current, forecast_frame, publish
 from lake.news import customers_with_news
 from lake.read import Lake
 from lake.seal import seal
 from lake.verify import verify
-from tests.infra.s3_stand_in import BUCKET, KEY, SECRET, running
 from tests.lake.frames import DAY, NOON, append, rows, sale, void
 from tests.lake.oracle import sealed
 from tests.lake.test_forecasts import RUN, frame
+from tests.running import S3Server
 
 
-def test_append_seal_read_publish_and_verify_work_on_s3() -> None:
+def test_append_seal_read_publish_and_verify_work_on_s3(s3: S3Server) -> None:
     dice = random.Random(7)
-    with running() as server:
-        s3 = S3Settings.model_validate({"endpoint_url": server.url, "access_key": KEY, "secret_key": SECRET})
-        store = open_store(load_settings(lake=f"s3://{BUCKET}/lake", s3=s3))
-        table = AppendTable(store, "sales_joined")
-        lines = []
-        for flush in range(4):
-            flushed = [
-                sale(
-                    sale_id=f"s{dice.randrange(12)}",
-                    delivery_id=flush,
-                    position=number,
-                    sold_on=DAY + dt.timedelta(days=dice.randrange(3)),
-                )
-                for number in range(8)
-            ]
-            flushed.append(void(sale_id=f"s{flush}", delivery_id=flush, position=99))
-            append(table, flush % 2, flushed)
-            lines += flushed
-            if flush % 2:
-                assert customers_with_news(store) == ["acme"]
-                assert seal(store, "acme", NOON) is not None
-        assert customers_with_news(store) == []
-        with pytest.raises(AlreadyExistsError):
-            table.append(0, 0, 9, NOON, rows("sales_joined", [sale()]), None)
-        found = Lake(store).sales("acme").polars()
-        assert sorted(found["sale_id"]) == sorted(sealed(lines))
-        assert set(Lake(store).sales("acme", as_of=1).polars()["sale_id"]) == set(sealed(lines[:18]))
-        publish(store, RUN, frame(RUN))
-        assert current(store, "acme") == RUN
-        assert len(forecast_frame(store, RUN)) == 2
-        assert verify(store) == []
+    store = open_store(s3.settings())
+    table = AppendTable(store, "sales_joined")
+    lines = []
+    for flush in range(4):
+        flushed = [
+            sale(
+                sale_id=f"s{dice.randrange(12)}",
+                delivery_id=flush,
+                position=number,
+                sold_on=DAY + dt.timedelta(days=dice.randrange(3)),
+            )
+            for number in range(8)
+        ]
+        flushed.append(void(sale_id=f"s{flush}", delivery_id=flush, position=99))
+        append(table, flush % 2, flushed)
+        lines += flushed
+        if flush % 2:
+            assert customers_with_news(store) == ["acme"]
+            assert seal(store, "acme", NOON) is not None
+    assert customers_with_news(store) == []
+    with pytest.raises(AlreadyExistsError):
+        table.append(0, 0, 9, NOON, rows("sales_joined", [sale()]), None)
+    found = Lake(store).sales("acme").polars()
+    assert sorted(found["sale_id"]) == sorted(sealed(lines))
+    assert set(Lake(store).sales("acme", as_of=1).polars()["sale_id"]) == set(sealed(lines[:18]))
+    publish(store, RUN, frame(RUN))
+    assert current(store, "acme") == RUN
+    assert len(forecast_frame(store, RUN)) == 2
+    assert verify(store) == []
