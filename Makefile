@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow check docs format lock bench-channel bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow test-stack stack-up stack-down check docs format lock bench-channel bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -21,6 +21,15 @@ test: $(READY) ## Run the tests, with a real broker, registry, Prefect server an
 
 test-slow: $(READY) ## Run also what takes minutes, and what needs HEADRACE_DATA
 	$(BIN)/pytest
+
+test-stack: $(READY) ## Run the tests of streams and lake on Apache Kafka and MinIO (needs Maven, a JDK and Go)
+	$(BIN)/pytest -m "not slow" --on-kafka --on-minio tests/infra tests/schemas tests/stream_jobs tests/lake tests/cli/test_stack.py
+
+stack-up: $(READY) ## Start Apache Kafka and MinIO on this machine
+	$(BIN)/headrace servers up
+
+stack-down: $(READY) ## Stop them
+	$(BIN)/headrace servers down
 
 check: $(READY) ## Formatting, lint, types and the direction of imports
 	$(BIN)/ruff format --check $(PACKAGES)

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import data, demo, jobs, operate
+from cli import data, demo, jobs, operate, servers
 from cli.exits import run
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ operate.add_to(app)
 data.add_to(app)
 demo.add_to(app)
 app.add_typer(jobs.app, name="job")
+app.add_typer(servers.app, name="servers")
 
 
 def main() -> None:

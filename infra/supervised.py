@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -84,8 +84,12 @@ class Supervisor:
             return False
         return True
 
-    def start(self, parts: Sequence[Part]) -> None:
+    def start(self, parts: Sequence[Part], environment: Mapping[str, str] | None = None) -> None:
         """Start the supervisor with these parts, none of them running yet; they inherit this environment.
+
+        Args:
+            parts: The processes.
+            environment: Further variables for all of them.
 
         Raises:
             MissingPartError: supervisord did not come up; the text holds what it said.
@@ -95,7 +99,9 @@ class Supervisor:
         config.write_text(self._config(parts))
         config.chmod(0o600)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise MissingPartError(f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}")
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from infra.kafka import producer
 from infra.settings import PortSettings, Settings, load_settings, settings_environment
 from schemas.catalogue import SALES_INPUT
+from tests import running
 from tests.running import free_port
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
@@ -44,12 +46,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         home=tmp_path_factory.mktemp("stack"),
         ports=PortSettings(metrics=28200, **{name: free_port() for name in names}),
     )
-    started = headrace(settings, "up")
-    try:
-        assert started.returncode == 0, started.stdout
-        yield settings
-    finally:
-        stopped = headrace(settings, "down")
+    with ExitStack() as servers:
+        if running.ON_KAFKA:
+            broker = servers.enter_context(running.running_broker(tmp_path_factory.mktemp("kafka")))
+            settings = settings.model_copy(update={"broker": broker})
+        if running.ON_MINIO:
+            lake = servers.enter_context(running.running_s3(tmp_path_factory.mktemp("minio"))).settings()
+            settings = settings.model_copy(update={"lake": lake.lake, "s3": lake.s3})
+        started = headrace(settings, "up")
+        try:
+            assert started.returncode == 0, started.stdout
+            yield settings
+        finally:
+            stopped = headrace(settings, "down")
     assert stopped.returncode == 0, stopped.stdout
     left = subprocess.run(["pgrep", "-f", str(settings.home)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
@@ -158,11 +167,12 @@ def test_what_is_set_up_wrongly_is_said_in_one_line(
 
 
 def test_a_taken_port_is_said(stack: Settings, tmp_path: Path) -> None:
-    other = stack.model_copy(update={"home": tmp_path / "other"})
+    ports = stack.ports.model_copy(update={"broker": free_port()})
+    other = stack.model_copy(update={"home": tmp_path / "other", "ports": ports})
     found = headrace(other, "up")
     assert found.returncode == 3
-    assert f"port {stack.ports.broker} for broker cannot be had" in found.stdout
-    assert "HEADRACE_PORTS__BROKER" in found.stdout
+    assert f"port {stack.ports.registry} for registry cannot be had" in found.stdout
+    assert "HEADRACE_PORTS__REGISTRY" in found.stdout
 
 
 def test_a_file_in_the_inbox_is_delivered(masters: Settings, tmp_path: Path) -> None:
