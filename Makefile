@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack stack-up stack-down check docs format lock bench-channel bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check docs format lock bench-channel bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test-slow: $(READY) ## Run also what takes minutes, and what needs HEADRACE_DATA
 
 test-stack: $(READY) ## Run the tests of streams and lake on Apache Kafka and MinIO (needs Maven, a JDK and Go)
 	$(BIN)/pytest -m "not slow" --on-kafka --on-minio tests/infra tests/schemas tests/stream_jobs tests/lake tests/cli/test_stack.py
+
+test-faults: $(READY) ## Kill and stop everything on Kafka and MinIO; ROUNDS=100, SEED=1
+	$(BIN)/python -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 stack-up: $(READY) ## Start Apache Kafka and MinIO on this machine
 	$(BIN)/headrace servers up

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from infra.broker_front import HOST, BrokerFront
 from infra.errors import FaultError, MissingPartError
@@ -23,12 +23,10 @@ START_S_MAX = 30.0
 STOP_S_MAX = 30.0
 
 
-def start_broker(port: int, folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the broker as a child process that logs to `output`; the caller stops it with `terminate()`."""
+def broker_command(port: int, folder: Path) -> list[str]:
+    """The command that runs the broker in the foreground, see `run_broker`."""
     program = f"from infra.embedded_broker import *\nrun_broker({port}, Path({str(folder)!r}))"
-    return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=output, stderr=output, start_new_session=True
-    )
+    return [sys.executable, "-c", program]
 
 
 def run_broker(port: int, folder: Path) -> None:

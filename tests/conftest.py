@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra.settings import PortSettings, Settings, load_settings
-from tests import running
-from tests.running import S3Server, free_port, running_broker, running_s3
+from tests import running, s3
+from tests.running import free_port, running_broker
+from tests.s3 import S3Server, running_s3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     running.ON_KAFKA = config.getoption("--on-kafka")
-    running.ON_MINIO = config.getoption("--on-minio")
+    s3.ON_MINIO = config.getoption("--on-minio")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,7 +38,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that lives as long as the session."""
     with running_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server

@@ -6,30 +6,20 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-import s3fs
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
-from pydantic import SecretStr
-
-from infra.embedded_broker import start_broker
+from infra.embedded_broker import broker_command
 from infra.errors import MissingPartError
 from infra.kafka import check_broker
 from infra.servers.apache_kafka import cluster_nodes, kafka_command, kafka_jars
-from infra.servers.minio import minio_command, minio_environment, minio_program
-from infra.settings import S3Settings, Settings, load_settings, settings_environment
+from infra.settings import Settings, load_settings, settings_environment
 
 WAIT_S_MAX = 90.0
-S3_KEY, S3_SECRET, BUCKET = "headrace-key", "hidden-from-all", "lake"
 ON_KAFKA = False
 """Whether brokers are Apache Kafka instead of the embedded one: `pytest --on-kafka`."""
-ON_MINIO = False
-"""Whether S3 servers are MinIO instead of SeaweedFS: `pytest --on-minio`."""
 
 
 def free_port() -> int:
@@ -48,116 +38,90 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def answers(settings: Settings) -> bool:
-    """Whether the broker of these settings answers."""
+def broker_answers(servers: str) -> bool:
+    """Whether a broker answers there."""
     try:
-        check_broker(settings, 1)
+        check_broker(load_settings(broker=servers), 1)
     except MissingPartError:
         return False
     return True
 
 
-@contextmanager
-def running_broker(folder: Path, port: int = 0) -> Iterator[str]:
-    """Bootstrap servers of a broker of its own, of the kind asked for, on a free port if none is named."""
-    port = port or free_port()
-    servers = f"127.0.0.1:{port}"
-    with (folder / "broker.log").open("wb") as output:
-        process = (
-            start_kafka(port, folder, output) if ON_KAFKA else start_broker(port, folder / "broker", output)
-        )
-        try:
-            wait_until(lambda: answers(load_settings(broker=servers)), "the broker's answer")
-            yield servers
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 @dataclass(frozen=True, slots=True)
-class S3Server:
-    """An S3 server with one bucket.
+class Program:
+    """How a server is started.
 
     Attributes:
-        url: Its endpoint.
+        command: Program and arguments.
+        url: Where clients reach it.
+        log: File that its output goes to.
+        environment: Further variables.
     """
 
+    command: list[str]
     url: str
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def settings(self, bucket: str = BUCKET, prefix: str = "", key: str = S3_KEY) -> Settings:
-        """Settings of a lake on it, below a prefix of its own if none is named."""
-        s3 = S3Settings(endpoint_url=self.url, access_key=SecretStr(key), secret_key=SecretStr(S3_SECRET))
-        return load_settings(lake=f"s3://{bucket}/{prefix or uuid.uuid4().hex}", s3=s3)
 
-    def files(self) -> s3fs.S3FileSystem:
-        """The server as s3fs sees it, without Headrace."""
-        return s3fs.S3FileSystem(
-            key=S3_KEY,
-            secret=S3_SECRET,
-            endpoint_url=self.url,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-        )
+class Server:
+    """A server that can be killed and started again on its folder."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self.url = program.url
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again."""
+        with self._program.log.open("ab") as output:
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
+                self._program.command,
+                env={**os.environ, **self._program.environment},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> int:
+        """End it in order; its exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
 
 
 @contextmanager
-def running_s3(folder: Path) -> Iterator[S3Server]:
-    """A SeaweedFS of its own, or a MinIO."""
-    port = free_port()
-    if ON_MINIO:
-        program = minio_program(load_settings().cache)
-        command, secrets = minio_command(program, folder / "s3", port), minio_environment(S3_KEY, S3_SECRET)
-    else:
-        command, secrets = weed_command(folder / "s3", port)
-    server = S3Server(f"http://127.0.0.1:{port}")
-    with (folder / "s3.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, env={**os.environ, **secrets}, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            wait_until(lambda: _has_bucket(server), "the S3 server's answer")
-            yield server
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def weed_command(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    """The command that runs SeaweedFS with everything on free ports, and the environment that it needs."""
-    folder.mkdir(parents=True)
-    ports = [f"-{name}.port={free_port()}" for name in ("master", "filer", "volume")]
-    # Each server has a second port besides, ten thousand higher unless it is told.
-    ports += [f"-{name}.port.grpc={free_port()}" for name in ("master", "filer", "volume", "s3")]
-    weed = str(Path(sys.executable).parent / "weed")
-    options = [
-        "-ip=127.0.0.1",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-s3.autoCreateBucket=false",
-        f"-dir={folder}",
-        f"-s3.port={port}",
-    ]
-    return [weed, "mini", *options, *ports], {
-        "AWS_ACCESS_KEY_ID": S3_KEY,
-        "AWS_SECRET_ACCESS_KEY": S3_SECRET,
-    }
-
-
-def _has_bucket(server: S3Server) -> bool:
-    files = server.files()
+def running_server(program: Program, ready: Callable[[], bool]) -> Iterator[Server]:
+    """A server that is stopped at the end of the block."""
+    server = Server(program)
     try:
-        if not files.exists(BUCKET):
-            files.mkdir(BUCKET)
-    except (OSError, BotoCoreError):
-        return False
-    return True
+        wait_until(ready, f"the answer of {program.url}")
+        yield server
+    finally:
+        server.stop()
 
 
-def start_kafka(port: int, folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start an Apache Kafka of one node as a child process that logs to `output`."""
-    (node,) = cluster_nodes(folder, [(port, free_port())])
-    command = kafka_command(kafka_jars(load_settings().cache), node)
-    return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+def broker_program(folder: Path, port: int) -> Program:
+    """A broker of the kind asked for that keeps everything in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if ON_KAFKA:
+        (node,) = cluster_nodes(folder, [(port, free_port())])
+        command = kafka_command(kafka_jars(load_settings().cache), node)
+    else:
+        command = broker_command(port, folder / "broker")
+    return Program(command, f"127.0.0.1:{port}", folder / "broker.log")
+
+
+@contextmanager
+def running_broker(folder: Path, port: int = 0) -> Iterator[str]:
+    """Bootstrap servers of a broker of its own, on a free port if none is named."""
+    program = broker_program(folder, port or free_port())
+    with running_server(program, lambda: broker_answers(program.url)):
+        yield program.url
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 from infra.kafka import producer
 from infra.settings import PortSettings, Settings, load_settings, settings_environment
 from schemas.catalogue import SALES_INPUT
-from tests import running
+from tests import running, s3
 from tests.running import free_port
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
@@ -50,8 +50,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         if running.ON_KAFKA:
             broker = servers.enter_context(running.running_broker(tmp_path_factory.mktemp("kafka")))
             settings = settings.model_copy(update={"broker": broker})
-        if running.ON_MINIO:
-            lake = servers.enter_context(running.running_s3(tmp_path_factory.mktemp("minio"))).settings()
+        if s3.ON_MINIO:
+            lake = servers.enter_context(s3.running_s3(tmp_path_factory.mktemp("minio"))).settings()
             settings = settings.model_copy(update={"lake": lake.lake, "s3": lake.s3})
         started = headrace(settings, "up")
         try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from tests.running import S3Server
+from tests.s3 import S3Server
 
 CONFLICT = b"<Error><Code>ConditionalRequestConflict</Code><Message>writers met</Message></Error>"
 

@@ -13,11 +13,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.broker_front import fetched_partitions
-from infra.embedded_broker import start_broker
+from infra.embedded_broker import broker_command
 from infra.errors import MissingPartError
 from infra.kafka import admin, check_broker, consumer, producer
 from infra.settings import Settings, load_settings
-from tests.running import free_port
+from tests.running import Program, Server, free_port
 
 
 @pytest.fixture
@@ -122,29 +122,28 @@ def test_messages_offsets_and_transactions_are_kept_over_a_stop_and_an_orphan_is
 ) -> None:
     port = free_port()
     settings = load_settings(broker=f"127.0.0.1:{port}")
+    program = Program(broker_command(port, tmp_path / "data"), settings.broker, tmp_path / "log")
     topic = None
     for ended_with in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
-        with (tmp_path / "log").open("ab") as output:
-            process = start_broker(port, tmp_path / "data", output)
-            try:
-                check_broker(settings, 30)
-                if topic is None:
-                    topic = made(settings)
-                    transaction(settings, topic, "w", b"a", commit=False)
-                    transaction(settings, topic, "w", b"b")
-                assert values_from(settings, topic, 0) == [b"b"]
-            finally:
-                process.send_signal(ended_with)
-                code = process.wait(30)
+        server = Server(program)
+        try:
+            check_broker(settings, 30)
+            if topic is None:
+                topic = made(settings)
+                transaction(settings, topic, "w", b"a", commit=False)
+                transaction(settings, topic, "w", b"b")
+            assert values_from(settings, topic, 0) == [b"b"]
+        finally:
+            server.process.send_signal(ended_with)
+            code = server.process.wait(30)
     assert code == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_taken_port_is_said(broker: str, tmp_path: Path) -> None:
     port = broker.rpartition(":")[2]
-    with (tmp_path / "log").open("wb") as output:
-        process = start_broker(int(port), tmp_path / "data", output)
-        assert process.wait(30) != 0
+    program = Program(broker_command(int(port), tmp_path / "data"), broker, tmp_path / "log")
+    assert Server(program).process.wait(30) != 0
     assert f"port {port} is taken; set HEADRACE_PORTS__BROKER" in (tmp_path / "log").read_text()
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout == ""

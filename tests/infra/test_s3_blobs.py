@@ -11,20 +11,21 @@ from infra.blobs import BlobStore, open_store
 from infra.errors import AlreadyExistsError, CommitUnknownError, NotFoundError, SettingError, UnavailableError
 from infra.s3_blobs import S3Store
 from tests.infra.s3_conflicts import running
-from tests.running import BUCKET, S3_SECRET, S3Server, free_port
+from tests.running import free_port
+from tests.s3 import BUCKET, SECRET, S3Server
 
 
 @pytest.fixture
-def store(s3: S3Server) -> BlobStore:
+def store(s3_server: S3Server) -> BlobStore:
     """A lake below a prefix of its own."""
-    return open_store(s3.settings())
+    return open_store(s3_server.settings())
 
 
-def test_an_object_is_read_as_it_was_written(s3: S3Server) -> None:
-    store = open_store(s3.settings(prefix="some/where"))
+def test_an_object_is_read_as_it_was_written(s3_server: S3Server) -> None:
+    store = open_store(s3_server.settings(prefix="some/where"))
     assert isinstance(store, S3Store)
     store.put_if_absent("table/day=1/part.parquet", b"abcdef")
-    assert s3.files().cat(f"{BUCKET}/some/where/table/day=1/part.parquet") == b"abcdef"
+    assert s3_server.files().cat(f"{BUCKET}/some/where/table/day=1/part.parquet") == b"abcdef"
     assert store.read("table/day=1/part.parquet") == b"abcdef"
     with store.open("table/day=1/part.parquet") as file:
         file.seek(-4, 2)
@@ -59,7 +60,7 @@ def test_of_racing_writers_exactly_one_wins(store: BlobStore) -> None:
 
 
 def test_a_big_file_goes_in_parts_and_only_once(
-    store: BlobStore, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: BlobStore, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda size, chunksize=None: 5 * 2**20)
     local = tmp_path / "big.csv"
@@ -68,7 +69,7 @@ def test_a_big_file_goes_in_parts_and_only_once(
     assert store.read("deliveries/acme/1") == local.read_bytes()
     with pytest.raises(AlreadyExistsError):
         store.put_file_if_absent("deliveries/acme/1", local)
-    assert not s3.files().call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads")
+    assert not s3_server.files().call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads")
     with pytest.raises(FileNotFoundError):
         store.put_file_if_absent("deliveries/acme/2", tmp_path / "missing")
 
@@ -113,10 +114,10 @@ def test_what_is_not_there_is_said_to_be_not_there(store: BlobStore) -> None:
 
 
 def test_a_conflict_of_conditional_writes_is_tried_again_a_few_times(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.s3_blobs.time.sleep", lambda seconds: None)
-    with running(s3) as conflicts:
+    with running(s3_server) as conflicts:
         store = open_store(S3Server(conflicts.url).settings())
         conflicts.left = 2
         store.put_if_absent("a", b"1")
@@ -126,9 +127,9 @@ def test_a_conflict_of_conditional_writes_is_tried_again_a_few_times(
             store.put_if_absent("b", b"1")
 
 
-def test_refused_credentials_and_missing_buckets_name_their_settings(s3: S3Server) -> None:
+def test_refused_credentials_and_missing_buckets_name_their_settings(s3_server: S3Server) -> None:
     stranger, nowhere = (
-        open_store(s3.settings(**wrong)) for wrong in ({"key": "wrong"}, {"bucket": "nobucket"})
+        open_store(s3_server.settings(**wrong)) for wrong in ({"key": "wrong"}, {"bucket": "nobucket"})
     )
     acts: list[Callable[[BlobStore], object]] = [
         lambda store: store.read("a"),
@@ -138,7 +139,7 @@ def test_refused_credentials_and_missing_buckets_name_their_settings(s3: S3Serve
     for act in acts:
         with pytest.raises(SettingError, match=r"HEADRACE_S3__ACCESS_KEY.*refuses") as caught:
             act(stranger)
-        assert S3_SECRET not in str(caught.value)
+        assert SECRET not in str(caught.value)
     for act in acts[1:]:
         with pytest.raises(SettingError, match=r"HEADRACE_LAKE.*bucket"):
             act(nowhere)

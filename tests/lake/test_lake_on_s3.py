@@ -16,12 +16,12 @@ from lake.verify import verify
 from tests.lake.frames import DAY, NOON, append, rows, sale, void
 from tests.lake.oracle import sealed
 from tests.lake.test_forecasts import RUN, frame
-from tests.running import S3Server
+from tests.s3 import S3Server
 
 
-def test_append_seal_read_publish_and_verify_work_on_s3(s3: S3Server) -> None:
+def test_append_seal_read_publish_and_verify_work_on_s3(s3_server: S3Server) -> None:
     dice = random.Random(7)
-    store = open_store(s3.settings())
+    store = open_store(s3_server.settings())
     table = AppendTable(store, "sales_joined")
     lines = []
     for flush in range(4):

@@ -1,0 +1,92 @@
+"""What became of the sales, read from the topics and the raw files by other means than the jobs' own."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow.dataset as ds
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from infra.settings import Settings
+from tests.faults.traffic import File
+from tests.s3 import S3Server
+
+SCHEMAS = Path(__file__).parents[2] / "schemas" / "avro"
+Sale = tuple[int, int]
+"""A delivery and a position in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found wrong; all zero when every sale has its verdict and its row once.
+
+    Attributes:
+        lost: Sales without a verdict, and valid ones without a row in the lake.
+        duplicated: Verdicts and rows too many.
+        misjudged: Sales with another verdict than they must have.
+    """
+
+    lost: int
+    duplicated: int
+    misjudged: int
+
+
+def check(settings: Settings, s3: S3Server, delivered: Mapping[int, File]) -> Found:
+    """Compare topics and lake with what was delivered, by delivery id."""
+    expected: dict[Sale, str] = {
+        (delivery_id, position): file.codes.get(position, "")
+        for delivery_id, file in delivered.items()
+        if file.content == "sales"
+        for position in range(1, file.records + 1)
+    }
+    verdicts: Counter[Sale] = Counter()
+    misjudged = 0
+    for topic, schema in (("sales-validated", "sale"), ("sales-error", "sale_error")):
+        for record in _records(settings, topic, schema):
+            sale = (record["delivery_id"], record["position"])
+            if sale in expected:
+                verdicts[sale] += 1
+                misjudged += ",".join(record.get("codes", ())) != expected[sale]
+    rows = Counter(_rows(settings, s3))
+    valid = {sale for sale, code in expected.items() if not code}
+    lost = len(expected.keys() - verdicts.keys()) + len(valid - rows.keys())
+    many = sum(verdicts.values()) - len(verdicts) + sum(rows.values()) - len(rows)
+    return Found(lost, many, misjudged + len(rows.keys() - valid))
+
+
+def _records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, Any]]:
+    parsed = fastavro.parse_schema(json.loads((SCHEMAS / f"{schema}.avsc").read_text()))
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.broker,
+            "group.id": "checker",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    try:
+        left = set(range(settings.sales_partitions))
+        consumer.assign([TopicPartition(topic, number, 0) for number in left])
+        while left:
+            for message in consumer.consume(10_000, 1.0):
+                error = message.error()
+                if error is None:
+                    found = fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[5:]), parsed, None)
+                    assert isinstance(found, dict)
+                    yield found
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition() or 0)
+    finally:
+        consumer.close()
+
+
+def _rows(settings: Settings, s3: S3Server) -> Iterator[Sale]:
+    path = settings.lake.removeprefix("s3://") + "/sales_joined"
+    table = ds.dataset(path, filesystem=s3.files()).to_table(columns=["delivery_id", "position"])
+    yield from zip(table["delivery_id"].to_pylist(), table["position"].to_pylist(), strict=True)

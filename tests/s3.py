@@ -1,0 +1,78 @@
+"""S3 servers for tests: SeaweedFS, which installs from PyPI, or MinIO."""
+
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import s3fs
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+from pydantic import SecretStr
+
+from infra.servers.minio import minio_command, minio_environment, minio_program
+from infra.settings import S3Settings, Settings, load_settings
+from tests.running import Program, free_port, running_server
+
+KEY, SECRET, BUCKET = "headrace-key", "hidden-from-all", "lake"
+ON_MINIO = False
+"""Whether S3 servers are MinIO instead of SeaweedFS: `pytest --on-minio`."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """An S3 server with one bucket.
+
+    Attributes:
+        url: Its endpoint.
+    """
+
+    url: str
+
+    def settings(self, bucket: str = BUCKET, prefix: str = "", key: str = KEY) -> Settings:
+        """Settings of a lake on it, below a prefix of its own if none is named."""
+        s3 = S3Settings(endpoint_url=self.url, access_key=SecretStr(key), secret_key=SecretStr(SECRET))
+        return load_settings(lake=f"s3://{bucket}/{prefix or uuid.uuid4().hex}", s3=s3)
+
+    def files(self) -> s3fs.S3FileSystem:
+        """The server as s3fs sees it, without Headrace."""
+        options = {"use_listings_cache": False, "skip_instance_cache": True}
+        return s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.url, **options)
+
+    def has_bucket(self) -> bool:
+        """Whether it answers; the bucket is made if it is not there."""
+        files = self.files()
+        try:
+            if not files.exists(BUCKET):
+                files.mkdir(BUCKET)
+        except (OSError, BotoCoreError):
+            return False
+        return True
+
+
+def s3_program(folder: Path, port: int) -> Program:
+    """An S3 server of the kind asked for that keeps everything in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    url, log = f"http://127.0.0.1:{port}", folder / "s3.log"
+    if ON_MINIO:
+        command = minio_command(minio_program(load_settings().cache), folder / "minio", port)
+        return Program(command, url, log, minio_environment(KEY, SECRET))
+    data = folder / "weed"
+    data.mkdir(exist_ok=True)
+    options = ["-ip=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.autoCreateBucket=false"]
+    ports = [f"-{name}.port={free_port()}" for name in ("master", "filer", "volume")]
+    # Each server has a second port besides, ten thousand higher unless it is told.
+    ports += [f"-{name}.port.grpc={free_port()}" for name in ("master", "filer", "volume", "s3")]
+    weed = str(Path(sys.executable).parent / "weed")
+    command = [weed, "mini", f"-dir={data}", f"-s3.port={port}", *options, *ports]
+    return Program(command, url, log, {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET})
+
+
+@contextmanager
+def running_s3(folder: Path) -> Iterator[S3Server]:
+    """An S3 server of its own."""
+    program = s3_program(folder, free_port())
+    server = S3Server(program.url)
+    with running_server(program, server.has_bucket):
+        yield server
