@@ -96,7 +96,7 @@ def answer_of(settings: Settings, name: str) -> dict[str, object]:
 def test_status_shows_every_part_and_every_delivery(masters: Settings) -> None:
     found = headrace(masters, "status")
     assert found.returncode == 0, found.stdout
-    for word in ("broker", "validate", "flows", "sales-input", "locations.csv", "products.csv", "done"):
+    for word in ("registry", "validate", "flows", "sales-input", "locations.csv", "products.csv", "done"):
         assert word in found.stdout
     assert " no " not in found.stdout
 
