@@ -3,6 +3,7 @@
 The first run delivers eighteen months, each later one the week that follows, as long as there are past weeks.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -119,7 +120,9 @@ def demo(
 
 def play(settings: Settings, console: Console, stack: Stack) -> bool:
     """Deliver, wait, forecast and show; whether all of it came out as it must."""
-    path = settings.home / "demo.json"
+    # Another lake has not seen what was delivered to this one.
+    lake = hashlib.sha256(settings.lake_url.encode()).hexdigest()[:12]
+    path = settings.home / "demo" / f"played-{lake}.json"
     today = datetime.now(UTC).date()
     played = Played.read(path, today)
     played.write(path)
