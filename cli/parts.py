@@ -10,8 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.errors import MissingPartError
-from infra.kafka import check_broker
+from infra.kafka import broker_answers
 from infra.settings import Settings
 from infra.supervised import Part
 
@@ -65,7 +64,7 @@ def stack_parts(settings: Settings) -> list[StackPart]:
                 _part(BROKER, 1, "broker"),
                 ports.broker,
                 "HEADRACE_PORTS__BROKER",
-                lambda: _broker_is_ready(settings),
+                lambda: broker_answers(settings, PROBE_TIMEOUT_S),
             )
         )
     if not settings.registry_url:
@@ -131,11 +130,3 @@ def _answers(url: str, text: bytes = b"") -> bool:
             return answer.status == 200 and text in answer.read()
     except (OSError, urllib.error.URLError):
         return False
-
-
-def _broker_is_ready(settings: Settings) -> bool:
-    try:
-        check_broker(settings, PROBE_TIMEOUT_S)
-    except MissingPartError:
-        return False
-    return True

@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import s3fs
 import typer
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from rich.console import Console
 
 from cli.tables import terminal
 from infra.errors import MissingPartError
-from infra.kafka import check_broker
+from infra.kafka import broker_answers
 from infra.servers.apache_kafka import cluster_nodes, kafka_command, kafka_jars
-from infra.servers.minio import minio_command, minio_environment, minio_program
+from infra.servers.minio import has_bucket, minio_command, minio_environment, minio_program
 from infra.settings import Settings, load_settings
 from infra.supervised import Part, Supervisor
 
@@ -45,8 +43,8 @@ def up() -> None:
     for name in ("kafka", "minio"):
         supervisor.start_part(name)
     endpoint = f"http://127.0.0.1:{settings.ports.minio}"
-    _await("kafka", supervisor, lambda: _broker_answers(own), console)
-    _await("minio", supervisor, lambda: _has_bucket(endpoint, password), console)
+    _await("kafka", supervisor, lambda: broker_answers(own), console)
+    _await("minio", supervisor, lambda: has_bucket(endpoint, BUCKET, password, BUCKET), console)
     path = _write_settings(folder / "env", own, endpoint, password)
     console.print(
         f"`set -a; . {path}; set +a` makes `headrace up` and everything else use them", markup=False
@@ -103,23 +101,3 @@ def _await(name: str, supervisor: Supervisor, ready: Callable[[], bool], console
             )
         time.sleep(0.2)
     console.print(f"  [green]✓[/] {name:<14} {time.monotonic() - began:5.1f} s")
-
-
-def _broker_answers(settings: Settings) -> bool:
-    try:
-        check_broker(settings, 1)
-    except MissingPartError:
-        return False
-    return True
-
-
-def _has_bucket(endpoint: str, password: str) -> bool:
-    """Whether the server answers; the bucket is made if it is not there."""
-    options = {"use_listings_cache": False, "skip_instance_cache": True}
-    files = s3fs.S3FileSystem(key=BUCKET, secret=password, endpoint_url=endpoint, **options)
-    try:
-        if not files.exists(BUCKET):
-            files.mkdir(BUCKET)
-    except (OSError, BotoCoreError):
-        return False
-    return True

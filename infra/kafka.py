@@ -88,6 +88,15 @@ def check_broker(settings: Settings, timeout_s: float = 10.0) -> None:
         ) from error
 
 
+def broker_answers(settings: Settings, timeout_s: float = 1.0) -> bool:
+    """Whether the brokers answer a question for their metadata in time."""
+    try:
+        check_broker(settings, timeout_s)
+    except MissingPartError:
+        return False
+    return True
+
+
 def dotted(properties: Mapping[str, object]) -> dict[str, object]:
     """Python keyword arguments as Kafka properties: `linger_ms=5` becomes `linger.ms`."""
     return {name.replace("_", "."): value for name, value in properties.items()}

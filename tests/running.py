@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
 from infra.embedded_broker import broker_command
-from infra.errors import MissingPartError
-from infra.kafka import check_broker
+from infra.kafka import admin, broker_answers
 from infra.servers.apache_kafka import cluster_nodes, kafka_command, kafka_jars
 from infra.settings import Settings, load_settings, settings_environment
 
@@ -36,15 +38,6 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come about within {WAIT_S_MAX:g} s")
         time.sleep(0.02)
-
-
-def broker_answers(servers: str) -> bool:
-    """Whether a broker answers there."""
-    try:
-        check_broker(load_settings(broker=servers), 1)
-    except MissingPartError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +113,16 @@ def broker_program(folder: Path, port: int) -> Program:
 def running_broker(folder: Path, port: int = 0) -> Iterator[str]:
     """Bootstrap servers of a broker of its own, on a free port if none is named."""
     program = broker_program(folder, port or free_port())
-    with running_server(program, lambda: broker_answers(program.url)):
+    with running_server(program, lambda: broker_answers(load_settings(broker=program.url))):
         yield program.url
+
+
+def new_topic(settings: Settings, partitions: int) -> str:
+    """The name of a topic of a test's own."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    client = admin(settings)
+    client.create_topics([NewTopic(name, partitions, 1)])[name].result()
+    return name
 
 
 @contextmanager

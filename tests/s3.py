@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import s3fs
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
-from infra.servers.minio import minio_command, minio_environment, minio_program
+from infra.servers.minio import has_bucket, minio_command, minio_environment, minio_program
 from infra.settings import S3Settings, Settings, load_settings
 from tests.running import Program, free_port, running_server
 
@@ -42,13 +41,7 @@ class S3Server:
 
     def has_bucket(self) -> bool:
         """Whether it answers; the bucket is made if it is not there."""
-        files = self.files()
-        try:
-            if not files.exists(BUCKET):
-                files.mkdir(BUCKET)
-        except (OSError, BotoCoreError):
-            return False
-        return True
+        return has_bucket(self.url, KEY, SECRET, BUCKET)
 
 
 def s3_program(folder: Path, port: int) -> Program:

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+import s3fs
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+
 from infra.servers.installing import installed, program, run
 
 MODULE = "github.com/minio/minio@latest"
@@ -31,3 +34,15 @@ def minio_command(program_path: Path, folder: Path, port: int) -> list[str]:
 def minio_environment(user: str, password: str) -> dict[str, str]:
     """Environment variables that name its root user, whose names and passwords have eight characters at least."""
     return {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password, "MINIO_BROWSER": "off"}
+
+
+def has_bucket(endpoint: str, user: str, password: str, bucket: str) -> bool:
+    """Whether an S3 server answers and has the bucket; it is made if it is not there."""
+    options = {"use_listings_cache": False, "skip_instance_cache": True}
+    files = s3fs.S3FileSystem(key=user, secret=password, endpoint_url=endpoint, **options)
+    try:
+        if not files.exists(bucket):
+            files.mkdir(bucket)
+    except (OSError, BotoCoreError):
+        return False
+    return True

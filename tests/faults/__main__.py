@@ -20,6 +20,7 @@ from cli.parts import stack_parts
 from cli.stream_view import StreamView
 from infra.blobs import open_store
 from infra.errors import HeadraceError
+from infra.kafka import broker_answers
 from infra.settings import PortSettings, load_settings, settings_environment
 from infra.supervised import Supervisor
 from schemas import catalogue
@@ -68,7 +69,7 @@ class Place:
         self._settings = load_settings(
             home=folder / "home", broker=self._kafka.url, lake=lake.lake, s3=lake.s3, ports=ports
         )
-        wait_until(lambda: running.broker_answers(self._kafka.url), "Kafka's answer")
+        wait_until(lambda: broker_answers(self._settings), "Kafka's answer")
         self._supervisor = Supervisor(self._settings.home)
         self._start(stack)
         self._kills = self._faults = 0

@@ -3,33 +3,24 @@
 import signal
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.broker_front import fetched_partitions
 from infra.embedded_broker import broker_command
 from infra.errors import MissingPartError
-from infra.kafka import admin, check_broker, consumer, producer
+from infra.kafka import check_broker, consumer, producer
 from infra.settings import Settings, load_settings
-from tests.running import Program, Server, free_port
+from tests.running import Program, Server, free_port, new_topic
 
 
 @pytest.fixture
 def settings(broker: str) -> Settings:
     return load_settings(broker=broker)
-
-
-def made(settings: Settings) -> str:
-    name = f"t-{uuid.uuid4().hex[:12]}"
-    client = admin(settings)
-    client.create_topics([NewTopic(name, 1, 1)])[name].result()
-    return name
 
 
 def transaction(settings: Settings, topic: str, name: str, *values: bytes, commit: bool = True) -> None:
@@ -72,7 +63,7 @@ def values_from(settings: Settings, topic: str, offset: int) -> list[bytes | Non
 
 
 def test_what_is_committed_after_an_abort_is_read_from_every_offset(settings: Settings) -> None:
-    topic = made(settings)
+    topic = new_topic(settings, 1)
     transaction(settings, topic, f"w-{topic}", b"a", b"b", commit=False)
     transaction(settings, topic, f"w-{topic}", b"c", b"d")
     transaction(settings, topic, f"w-{topic}", b"e")
@@ -82,7 +73,7 @@ def test_what_is_committed_after_an_abort_is_read_from_every_offset(settings: Se
 
 
 def test_nothing_of_an_aborted_transaction_is_read_however_large_it_is(settings: Settings) -> None:
-    topic = made(settings)
+    topic = new_topic(settings, 1)
     expected = []
     for turn in range(4):
         many = [b"%d-%d-" % (turn, row) + b"x" * 2000 for row in range(3000)]
@@ -105,7 +96,7 @@ def _offset(value: bytes) -> int:
 
 
 def test_a_fetch_of_nothing_is_kept_and_ends_when_something_is_written(settings: Settings) -> None:
-    topic = made(settings)
+    topic = new_topic(settings, 1)
     with reading(settings, topic, 0) as client:
         assert client.poll(20) is not None  # The end of the partition.
         before = time.process_time()
@@ -129,7 +120,7 @@ def test_messages_offsets_and_transactions_are_kept_over_a_stop_and_an_orphan_is
         try:
             check_broker(settings, 30)
             if topic is None:
-                topic = made(settings)
+                topic = new_topic(settings, 1)
                 transaction(settings, topic, "w", b"a", commit=False)
                 transaction(settings, topic, "w", b"b")
             assert values_from(settings, topic, 0) == [b"b"]

@@ -1,14 +1,12 @@
 """The reader of whole topics against a real broker."""
 
-import uuid
-
 import pytest
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.errors import MissingPartError, UnavailableError
-from infra.kafka import admin, producer
+from infra.kafka import producer
 from infra.settings import Settings, load_settings
 from infra.topic_reader import TopicReader
+from tests.running import new_topic
 
 
 @pytest.fixture
@@ -18,10 +16,7 @@ def settings(broker: str) -> Settings:
 
 @pytest.fixture
 def topic(settings: Settings) -> str:
-    name = f"t-{uuid.uuid4().hex[:12]}"
-    client = admin(settings)
-    client.create_topics([NewTopic(name, 2, 1)])[name].result()
-    return name
+    return new_topic(settings, 2)
 
 
 def values(batches: object) -> list[bytes]:
