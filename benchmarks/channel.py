@@ -98,7 +98,8 @@ def run(
         began = time.monotonic()
         killer = threading.Thread(target=_kill, args=(stack, kills, console), daemon=True)
         killer.start()
-        with closing(Desk(settings, open_store(settings))) as desk, closing(StreamView(settings)) as view:
+        store = open_store(settings)
+        with closing(Desk(settings, store)) as desk, closing(StreamView(settings, store)) as view:
             ids = []
             for file in files:
                 with file.path.open("rb") as stream:

@@ -75,7 +75,7 @@ def deliver(
     finally:
         desk.close()
     if wait_s:
-        view = StreamView(settings)
+        view = StreamView(settings, open_store(settings))
         try:
             found = wait_for_deliveries(view, delivery_ids, wait_s, console)
         finally:

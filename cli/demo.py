@@ -127,7 +127,7 @@ def play(settings: Settings, console: Console, stack: Stack) -> bool:
     played = Played.read(path, today)
     played.write(path)
     store = open_store(settings)
-    with closing(Desk(settings, store)) as desk, closing(StreamView(settings)) as view:
+    with closing(Desk(settings, store)) as desk, closing(StreamView(settings, store)) as view:
         deliveries = played.next_deliveries(today)
         if deliveries is None:
             console.print(

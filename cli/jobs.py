@@ -87,7 +87,7 @@ def validate(metrics_port: MetricsPort = None) -> None:
     """Judge sales: the valid ones to sales-validated, the others to sales-error."""
     from stream_jobs.validate import run_validate
 
-    _run("validate", metrics_port, run_validate)
+    _run("validate", metrics_port, lambda s, stop: run_validate(s, open_store(s), stop))
 
 
 @app.command()
@@ -95,7 +95,7 @@ def report(metrics_port: MetricsPort = None) -> None:
     """Tell what became of each delivery."""
     from stream_jobs.report import run_report
 
-    _run("report", metrics_port, run_report)
+    _run("report", metrics_port, lambda s, stop: run_report(s, open_store(s), stop))
 
 
 @app.command()

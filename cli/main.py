@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import data, demo, jobs, operate, servers
+from cli import data, demo, jobs, operate, servers, state
 from cli.exits import run
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 operate.add_to(app)
 data.add_to(app)
 demo.add_to(app)
+app.command()(state.table)
 app.add_typer(jobs.app, name="job")
 app.add_typer(servers.app, name="servers")
 

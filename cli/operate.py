@@ -13,6 +13,7 @@ from cli.lag import lags
 from cli.stack import Stack
 from cli.stream_view import StreamView
 from cli.tables import deliveries_table, lag_table, parts_table, terminal, titled
+from infra.blobs import open_store
 from infra.errors import MissingPartError
 from infra.settings import load_settings
 from schemas import catalogue
@@ -61,7 +62,7 @@ def status(
     views = list(stack.views())
     console.print(parts_table(views))
     console.print(lag_table(lags(settings)))
-    view = StreamView(settings)
+    view = StreamView(settings, open_store(settings))
     try:
         view.read_to_end()
         console.print(deliveries_table(view.page(None, None, None, deliveries)))

@@ -37,7 +37,7 @@ def serve_http(settings: Settings) -> None:
         MissingPartError: Broker, registry or lake cannot be had.
     """
     store = open_store(settings)
-    view = StreamView(settings)
+    view = StreamView(settings, store)
     desk = Desk(settings, store)
     stop = threading.Event()
     follower = threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True)

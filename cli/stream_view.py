@@ -1,31 +1,30 @@
 """What the stream says of deliveries and master data, kept in memory for people to ask.
 
-Follows `deliveries`, `delivery-reports`, `locations` and `products` from their beginning. Every question is
-answered from memory and may be asked from any thread; one thread at a time may `follow` or `read_to_end`.
+Follows `deliveries`, `delivery-reports`, `locations` and `products`. Every question is answered from memory
+and may be asked from any thread; one thread at a time may `follow` or `read_to_end`.
 """
 
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 from confluent_kafka import Message
 
+from infra.blobs import BlobStore
 from infra.errors import UnavailableError
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
-from schemas.catalogue import DELIVERIES, DELIVERY_REPORTS, LOCATIONS, PRODUCTS
+from schemas.catalogue import DELIVERY_REPORTS, LOCATIONS, PRODUCTS
 from schemas.codec import Codec
 from schemas.registry import Registry
 from serving.ports import Delivery, MasterTable, PartHealth, State
-from stream_jobs.deliveries import DeliveryLog
+from stream_jobs.master_reader import MasterReader
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-MASTER_IDS = {LOCATIONS: "location_id", PRODUCTS: "product_id"}
+FOLLOW_S = 0.2
 
 
 class StreamView:
@@ -33,22 +32,20 @@ class StreamView:
 
     Args:
         settings: Where broker and registry are.
+        store: Where snapshots lie.
 
     Raises:
         MissingPartError: The broker does not answer, or has no such topics.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: BlobStore) -> None:
         registry = Registry(settings)
-        self._codecs = {
-            topic: Codec(topic, registry) for topic in (DELIVERIES, DELIVERY_REPORTS, LOCATIONS, PRODUCTS)
-        }
-        self._reader = TopicReader(settings, list(self._codecs), "view")
+        self._masters = MasterReader(settings, registry, store, "view")
+        self._codec = Codec(DELIVERY_REPORTS, registry)
+        self._reader = TopicReader(settings, [DELIVERY_REPORTS], "view")
         self._lock = threading.Lock()
-        self._log = DeliveryLog()
         self._reports: dict[int, Delivery] = {}
-        self._masters: dict[tuple[str, str], list[pl.DataFrame]] = defaultdict(list)
-        self._offsets: dict[tuple[str, int], int] = {}
+        self._shown: dict[tuple[str, str], tuple[int, pl.DataFrame]] = {}
         self._trouble = "has not read the stream to its end yet"
 
     def read_to_end(self) -> None:
@@ -57,8 +54,10 @@ class StreamView:
         Raises:
             UnavailableError: The end was not reached in time.
         """
-        for batch in self._reader.read_to_end():
-            self._apply(batch)
+        with self._lock:
+            self._masters.catch_up()
+            for batch in self._reader.read_to_end():
+                self._apply(batch)
         self._trouble = ""
 
     def follow(self, stop: threading.Event) -> None:
@@ -67,7 +66,10 @@ class StreamView:
             try:
                 if self._trouble:
                     self.read_to_end()
-                self._apply(self._reader.poll(timeout_s=0.2))
+                messages = self._reader.poll(timeout_s=FOLLOW_S)
+                with self._lock:
+                    self._apply(messages)
+                    self._masters.follow()
             except UnavailableError as error:
                 self._trouble = str(error)
                 logger.warning("%s; trying again in %g s", error, RETRY_S)
@@ -75,17 +77,18 @@ class StreamView:
 
     def close(self) -> None:
         """Leave the broker."""
+        self._masters.close()
         self._reader.close()
 
     def customers(self) -> Sequence[str]:
         """Ids of the customers that have delivered anything, sorted."""
         with self._lock:
-            return sorted({delivery.customer_id for delivery in self._log.deliveries.values()})
+            return sorted({delivery.customer_id for delivery in self._masters.log.deliveries.values()})
 
     def get(self, delivery_id: int) -> Delivery | None:
         """One delivery; None if there is none of that id."""
         with self._lock:
-            return self._delivery(delivery_id) if delivery_id in self._log.deliveries else None
+            return self._delivery(delivery_id) if delivery_id in self._masters.log.deliveries else None
 
     def page(
         self, customer_id: str | None, state: State | None, before: int | None, limit: int
@@ -93,7 +96,7 @@ class StreamView:
         """The newest deliveries, newest first, of one customer or of all."""
         found: list[Delivery] = []
         with self._lock:
-            for delivery_id in reversed(tuple(self._log.deliveries)):
+            for delivery_id in reversed(tuple(self._masters.log.deliveries)):
                 if len(found) == limit:
                     break
                 if before is not None and delivery_id >= before:
@@ -120,7 +123,7 @@ class StreamView:
         if report is not None:
             return report
         # The report job has not spoken of it yet; what is certain is that it was accepted.
-        seen = self._log.deliveries[delivery_id]
+        seen = self._masters.log.deliveries[delivery_id]
         return Delivery(
             delivery_id=delivery_id, customer_id=seen.customer_id, content=seen.content, format=seen.format,
             name=seen.name, size_bytes=seen.size_bytes, state="accepted", records=0, valid=0, invalid=0,
@@ -129,34 +132,16 @@ class StreamView:
 
     def _master(self, topic: str, customer_id: str) -> MasterTable:
         with self._lock:
-            frames = self._masters.get((topic, customer_id), [])
-            rows = self._codecs[topic].empty if not frames else _newest(pl.concat(frames), MASTER_IDS[topic])
-            # What was merged once need not be merged again.
-            frames[:] = [rows]
-            offsets = {number: offset for (name, number), offset in self._offsets.items() if name == topic}
+            tables, positions = self._masters.tables, self._masters.positions
+            table = tables.locations if topic == LOCATIONS else tables.products
+            version, rows = self._shown.get((topic, customer_id), (-1, pl.DataFrame()))
+            if version != len(table):
+                rows = table.newest(customer_id).rename({"id": f"{topic.removesuffix('s')}_id"})
+                self._shown[topic, customer_id] = len(table), rows
+            offsets = {number: offset for (name, number), offset in positions.items() if name == topic}
         return MasterTable(rows, offsets)
 
     def _apply(self, messages: Sequence[Message]) -> None:
-        by_topic: dict[str, list[Message]] = defaultdict(list)
         for message in messages:
-            by_topic[str(message.topic())].append(message)
-        frames = {topic: self._codecs[topic].decode([m.value() for m in by_topic[topic]]).frame
-                  for topic in MASTER_IDS if topic in by_topic}  # fmt: skip
-        with self._lock:
-            for message in by_topic[DELIVERIES]:
-                self._log.apply(message.offset() or 0, self._record(message))
-            for message in by_topic[DELIVERY_REPORTS]:
-                report = self._record(message)
-                self._reports[report["delivery_id"]] = Delivery(**report)
-            for topic, frame in frames.items():
-                for (customer,), rows in frame.group_by(["customer_id"]):
-                    self._masters[topic, str(customer)].append(rows)
-            self._offsets.update(self._reader.positions)
-
-    def _record(self, message: Message) -> Mapping[str, Any]:
-        return self._codecs[str(message.topic())].decode_record(message.value() or b"")
-
-
-def _newest(rows: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The newest version of each record, sorted by its id."""
-    return rows.sort("delivery_id", "position").unique(key, keep="last").sort(key)
+            report = Delivery(**self._codec.decode_record(message.value()))
+            self._reports[report.delivery_id] = report

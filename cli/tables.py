@@ -3,8 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import polars as pl
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.lag import Lag
@@ -36,6 +38,14 @@ def titled(title: str, *columns: str) -> Table:
     return Table(
         *columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
+
+
+def frame_table(title: str, rows: pl.DataFrame) -> Table:
+    """The rows of a frame; what is null is left empty."""
+    table = titled(title, *rows.columns)
+    for row in rows.iter_rows():
+        table.add_row(*("" if value is None else escape(str(value)) for value in row))
+    return table
 
 
 def parts_table(views: Sequence[PartView]) -> Table:

@@ -86,6 +86,9 @@ class StreamSettings(BaseModel):
         gt=0,
         description="Longest wait for master data accepted before a sale, seconds; then the sale is judged.",
     )
+    snapshot_s: float = Field(
+        300.0, gt=0, description="Least time between two snapshots of what a job keeps in memory, seconds."
+    )
     flush_rows_max: int = Field(500_000, ge=1, description="Rows of a partition that close a Parquet file.")
     flush_bytes_max: int = Field(
         256 * 2**20, ge=1, description="Buffered bytes of a partition that close a file."

@@ -1,17 +1,18 @@
-"""Reads whole topics from the beginning, without a group's offsets, and follows them.
+"""Reads whole topics from the beginning or from given offsets, without a group's offsets, and follows them.
 
 For what a process keeps in memory: deliveries, tallies, master data, reports. Guarantee: `poll` returns each
-committed message once, in the order of its partition; what is committed below a position has been returned.
+committed message once, in the order of its partition; what is committed below a position, and not below its
+start, has been returned. An offset that a topic does not have any more, or not yet, is an error, never skipped.
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-from infra.errors import MissingPartError, UnavailableError
+from infra.errors import FaultError, MissingPartError, UnavailableError
 from infra.kafka import admin, consumer
 from infra.settings import Settings
 
@@ -27,25 +28,39 @@ class TopicReader:
         settings: Where the brokers are.
         topics: Topics to read, every partition of each.
         name: Names the reader in the brokers' logs; no offsets are kept under it.
+        starts: Offset that each (topic, partition) is read from; absent means 0.
 
     Raises:
         MissingPartError: No broker answers, or a topic does not exist.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str], name: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        name: str,
+        starts: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
         self._admin = admin(settings)
         self._consumer = consumer(
-            settings, f"{name}-reader", enable_partition_eof=True, fetch_wait_max_ms=100
+            settings,
+            f"{name}-reader",
+            enable_partition_eof=True,
+            fetch_wait_max_ms=100,
+            auto_offset_reset="error",
         )
+        begin = starts or {}
         try:
             partitions = [
-                TopicPartition(topic, number, 0) for topic in topics for number in self._partitions(topic)
+                TopicPartition(topic, number, begin.get((topic, number), 0))
+                for topic in topics
+                for number in self._partitions(topic)
             ]
             self._consumer.assign(partitions)
         except BaseException:
             self._consumer.close()
             raise
-        self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): 0 for p in partitions}
+        self.positions: dict[tuple[str, int], int] = {(p.topic, p.partition): p.offset for p in partitions}
 
     def _partitions(self, topic: str) -> list[int]:
         try:
@@ -65,6 +80,7 @@ class TopicReader:
         """Take what has come, at most `rows_max` messages, waiting at most `timeout_s` for the first.
 
         Raises:
+            FaultError: A topic does not have the offset that is next any more, or not yet.
             UnavailableError: The brokers reported an error that the client cannot mend by itself.
         """
         return self._taken(self._consumer.consume(rows_max, timeout_s))
@@ -81,6 +97,12 @@ class TopicReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  The client names this one so.
                 # An end also lies behind the markers of transactions, which are never returned.
                 self.positions[place] = max(self.positions[place], _number(message.offset()))
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                raise FaultError(
+                    f"{place[0]} [{place[1]}]: expected messages from offset {self.positions[place]}, found that the "
+                    f"topic does not have it: {error.str()}. Either messages were deleted before they were read, or "
+                    "the topic was made anew; start again to go on from a snapshot or the topic's beginning."
+                )
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                 raise UnavailableError(f"reading {place[0]} [{place[1]}]: {error.str()}")
         return messages

@@ -15,6 +15,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
+import polars as pl
+
 logger = logging.getLogger(__name__)
 
 ORDERED_CONTENTS = frozenset({"locations", "products"})
@@ -68,6 +70,46 @@ class Delivery:
         return self.closed_at is None and self.rejected is None
 
 
+_INSTANT = pl.Datetime("us", "UTC")
+DELIVERY_SCHEMA = pl.Schema(
+    {
+        "delivery_id": pl.Int64(),
+        "customer_id": pl.String(),
+        "digest": pl.String(),
+        "content": pl.String(),
+        "format": pl.String(),
+        "compression": pl.String(),
+        "name": pl.String(),
+        "size_bytes": pl.Int64(),
+        "blob": pl.String(),
+        "accepted_at": _INSTANT,
+        "position": pl.Int64(),
+        "refused": pl.Int64(),
+        "ends": pl.List(pl.Struct({"topic": pl.String(), "partition": pl.Int64(), "offset": pl.Int64()})),
+        "closed_at": _INSTANT,
+        "rejected": pl.String(),
+        "rejected_at": _INSTANT,
+    }
+)
+"""Columns of `deliveries_frame`: the fields of `Delivery`."""
+
+
+def deliveries_frame(deliveries: Iterable[Delivery]) -> pl.DataFrame:
+    """Deliveries as columns, in the order given."""
+    rows = [
+        [
+            _ends_listed(delivery.ends) if name == "ends" else getattr(delivery, name)
+            for name in DELIVERY_SCHEMA
+        ]
+        for delivery in deliveries
+    ]
+    return pl.DataFrame(rows, schema=DELIVERY_SCHEMA, orient="row")
+
+
+def _ends_listed(ends: Mapping[tuple[str, int], int]) -> list[dict[str, str | int]]:
+    return [{"topic": topic, "partition": number, "offset": at} for (topic, number), at in ends.items()]
+
+
 class DeliveryLog:
     """The state of the topic `deliveries`; feed it every event, in order, with its offset."""
 
@@ -77,6 +119,21 @@ class DeliveryLog:
         self._masters: dict[str, list[int]] = {}
         self._open: dict[int, None] = {}
         self._position = 0
+
+    @classmethod
+    def restored(cls, deliveries: pl.DataFrame, position: int) -> "DeliveryLog":
+        """The log that has applied every event below `position`, of which these deliveries came.
+
+        Args:
+            deliveries: Columns of `DELIVERY_SCHEMA`, in the order of their ids.
+            position: The next offset to be applied.
+        """
+        log = cls()
+        for row in deliveries.iter_rows(named=True):
+            ends = {(end["topic"], end["partition"]): end["offset"] for end in row["ends"]}
+            log._hold(Delivery(**{**row, "ends": MappingProxyType(ends)}))
+        log._position = position
+        return log
 
     @property
     def position(self) -> int:
@@ -153,22 +210,29 @@ class DeliveryLog:
                 ", ".join(missing),
             )
             return
-        self._deliveries[offset] = Delivery(
-            delivery_id=offset,
-            customer_id=event["customer_id"],
-            digest=event["digest"],
-            content=event["content"],
-            format=event["format"],
-            compression=event["compression"],
-            name=event["name"],
-            size_bytes=event["size_bytes"],
-            blob=event["blob"],
-            accepted_at=event["at"],
+        self._hold(
+            Delivery(
+                delivery_id=offset,
+                customer_id=event["customer_id"],
+                digest=event["digest"],
+                content=event["content"],
+                format=event["format"],
+                compression=event["compression"],
+                name=event["name"],
+                size_bytes=event["size_bytes"],
+                blob=event["blob"],
+                accepted_at=event["at"],
+            )
         )
-        self._by_digest[_owner(event)] = offset
-        self._open[offset] = None
-        if event["content"] in ORDERED_CONTENTS:
-            self._masters.setdefault(event["customer_id"], []).append(offset)
+
+    def _hold(self, delivery: Delivery) -> None:
+        """Take in a delivery that has a greater id than all others."""
+        self._deliveries[delivery.delivery_id] = delivery
+        self._by_digest[delivery.customer_id, delivery.digest] = delivery.delivery_id
+        if delivery.open:
+            self._open[delivery.delivery_id] = None
+        if delivery.content in ORDERED_CONTENTS:
+            self._masters.setdefault(delivery.customer_id, []).append(delivery.delivery_id)
 
 
 def _owner(event: Mapping[str, Any]) -> tuple[str, str]:

@@ -73,6 +73,11 @@ def find(frame: pl.DataFrame, tables: MasterTables) -> Found:
     )
 
 
+def _without_days(columns: Iterable[str]) -> list[str]:
+    """The attributes that a joined sale has: all but the first and last days of business or sale."""
+    return [name for name in columns if not name.endswith("_on")]
+
+
 def join_sales(frame: pl.DataFrame, found: Found, tables: MasterTables) -> pl.DataFrame:
     """Sales with their location's and product's attributes, local day and revenue.
 
@@ -81,10 +86,8 @@ def join_sales(frame: pl.DataFrame, found: Found, tables: MasterTables) -> pl.Da
         found: Where the master data of each lies.
         tables: Locations and products.
     """
-    locations = tables.locations.gather(
-        found.locations, [n for n in LOCATION_COLUMNS if not n.endswith("_on")]
-    )
-    products = tables.products.gather(found.products, list(PRODUCT_COLUMNS))
+    locations = tables.locations.gather(found.locations, _without_days(LOCATION_COLUMNS))
+    products = tables.products.gather(found.products, _without_days(PRODUCT_COLUMNS))
     sold_on = local_days(frame["sold_at"], locations["time_zone"])
     return frame.with_columns(
         sold_on.alias("sold_on"),
@@ -205,7 +208,7 @@ def run_join(settings: Settings, store: BlobStore, stop: threading.Event) -> Non
     registry = Registry(settings)
     reader: MasterReader | None = None
     try:
-        reader = MasterReader(settings, registry, JOB)
+        reader = MasterReader(settings, registry, store, JOB)
         reader.start(stop)
         table = AppendTable(store, TABLE)
         stream = Stream(settings, [SALES_VALIDATED], JOB)

@@ -3,12 +3,13 @@
 Guarantee: a look-up for a sale of delivery D sees the newest version that a delivery before D brought,
 whatever has come since. Its cost follows the batch: an index stands ready, only the batch's distinct keys are
 looked up, and only their rows are copied. A delivery that repeats what is known adds no version, so memory
-follows the changes and not the number of deliveries.
+follows the changes and not the number of deliveries. A table made from another one's columns answers as that
+one did.
 """
 
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +34,24 @@ LOCATION_COLUMNS: dict[str, pl.DataType] = {
     "opened_on": pl.Date(),
     "closed_on": pl.Date(),
 }
+"""What is kept of a Location."""
 PRODUCT_COLUMNS: dict[str, pl.DataType] = {
     "name": pl.String(),
     "department": pl.String(),
     "category": pl.String(),
     "unit": pl.String(),
+    "introduced_on": pl.Date(),
+    "ended_on": pl.Date(),
 }
+"""What is kept of a Product."""
+
+_KEY, _DELIVERY, _OFFSET, _OLDER = "(key)", "(delivery)", "(offset)", "(older)"
+
+
+def state_schema(columns: Mapping[str, pl.DataType]) -> pl.Schema:
+    """Columns of `VersionedTable.capture`."""
+    numbers = dict.fromkeys((_DELIVERY, _OFFSET, _OLDER), pl.Int64())
+    return pl.Schema({_KEY: pl.String(), **columns, **numbers})
 
 
 class VersionedTable:
@@ -48,14 +61,48 @@ class VersionedTable:
         columns: Names and types of the attributes kept.
     """
 
-    def __init__(self, columns: dict[str, pl.DataType]) -> None:
+    def __init__(self, columns: Mapping[str, pl.DataType]) -> None:
         self._columns = dict(columns)
         self._newest: dict[str, int] = {}
         self._delivery = array("q")
+        self._offset = array("q")
         self._older = array("q")
-        # Chunks of rows whose sizes fall at least by half from one to the next: few to look into, and a row
-        # is copied a logarithmic number of times.
+        # Keys and attributes in chunks of rows whose sizes fall at least by half from one to the next: few to
+        # look into, and a row is copied a logarithmic number of times. A chunk never changes.
         self._chunks: list[pl.DataFrame] = []
+
+    @classmethod
+    def restored(cls, columns: Mapping[str, pl.DataType], state: pl.DataFrame) -> "VersionedTable":
+        """The table whose columns were captured.
+
+        Args:
+            columns: Names and types of the attributes kept.
+            state: Columns of `state_schema(columns)`.
+        """
+        table = cls(columns)
+        if state.height:
+            for held, name in (
+                (table._delivery, _DELIVERY),
+                (table._offset, _OFFSET),
+                (table._older, _OLDER),
+            ):
+                held.frombytes(state[name].to_numpy().astype(np.int64).tobytes())
+            table._newest = dict(zip(state[_KEY].to_list(), range(state.height), strict=True))
+            table._chunks = [state.select(_KEY, *columns)]
+        return table
+
+    def capture(self) -> Callable[[], pl.DataFrame]:
+        """What makes the table's columns as they are now, later and in any thread."""
+        chunks = list(self._chunks)
+        numbers = {_DELIVERY: self._delivery[:], _OFFSET: self._offset[:], _OLDER: self._older[:]}
+
+        def columns() -> pl.DataFrame:
+            nothing = pl.DataFrame(schema={_KEY: pl.String(), **self._columns})
+            return pl.concat([nothing, *chunks], rechunk=True).with_columns(
+                pl.Series(name, np.frombuffer(held, np.int64)) for name, held in numbers.items()
+            )
+
+        return columns
 
     def __len__(self) -> int:
         """Versions held."""
@@ -66,34 +113,40 @@ class VersionedTable:
         """Distinct keys held."""
         return len(self._newest)
 
-    def add(self, keys: pl.Series, deliveries: pl.Series, attributes: pl.DataFrame) -> None:
+    def add(
+        self, keys: pl.Series, deliveries: pl.Series, offsets: pl.Series, attributes: pl.DataFrame
+    ) -> None:
         """Take in records in the order in which they were written, which is that of their deliveries.
 
         Args:
             keys: Key of each record, shape `(n_rows,)`.
             deliveries: Delivery that brought it, `Int64`, shape `(n_rows,)`.
+            offsets: Its offset in the topic, `Int64`, shape `(n_rows,)`.
             attributes: The table's columns, `n_rows` rows.
         """
         frame = attributes.select(pl.col(name).cast(kind) for name, kind in self._columns.items())
-        frame = frame.with_columns(keys.alias("(key)"), deliveries.alias("(delivery)"))
+        frame = frame.with_columns(keys.alias(_KEY), deliveries.alias(_DELIVERY), offsets.alias(_OFFSET))
         # A key that comes twice in one batch is two versions, one after the other.
-        frame = frame.with_columns(pl.int_range(pl.len()).over("(key)").alias("(turn)"))
+        frame = frame.with_columns(pl.int_range(pl.len()).over(_KEY).alias("(turn)"))
         turns = frame["(turn)"].max()
         if isinstance(turns, int):
             for turn in range(turns + 1):
                 part = frame if turns == 0 else frame.filter(pl.col("(turn)") == turn)
-                self._add_distinct(part["(key)"], part["(delivery)"], part.select(*self._columns))
+                self._add_distinct(part)
 
-    def _add_distinct(self, keys: pl.Series, deliveries: pl.Series, attributes: pl.DataFrame) -> None:
-        names, brought = keys.to_list(), deliveries.to_list()
+    def _add_distinct(self, frame: pl.DataFrame) -> None:
+        names = frame[_KEY].to_list()
         newest = np.fromiter((self._newest.get(name, UNKNOWN) for name in names), np.int64, len(names))
-        changed = self._changed(newest, attributes)
-        fresh = attributes.filter(pl.Series(changed))
+        changed = self._changed(newest, frame.select(*self._columns))
+        fresh = frame.filter(pl.Series(changed))
+        if fresh.is_empty():
+            return
         first = len(self._delivery)
-        for row, position in enumerate(changed.nonzero()[0].tolist(), start=first):
-            self._link(row, names[position], brought[position])
-        if fresh.height:
-            self._append(fresh)
+        self._delivery.extend(fresh[_DELIVERY].to_list())
+        self._offset.extend(fresh[_OFFSET].to_list())
+        self._older.extend(newest[changed].tolist())
+        self._newest.update(zip(fresh[_KEY].to_list(), range(first, first + fresh.height), strict=True))
+        self._append(fresh.select(_KEY, *self._columns))
 
     def _changed(self, newest: Rows, attributes: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Where a record differs from the newest version of its key, or is the first."""
@@ -104,11 +157,6 @@ class VersionedTable:
             same = [held[name].eq_missing(offered[name]) for name in self._columns]
             changed[known] = ~pl.DataFrame(same).select(same=pl.all_horizontal(pl.all()))["same"].to_numpy()
         return changed
-
-    def _link(self, row: int, key: str, delivery: int) -> None:
-        self._delivery.append(delivery)
-        self._older.append(self._newest.get(key, UNKNOWN))
-        self._newest[key] = row
 
     def _append(self, rows: pl.DataFrame) -> None:
         self._chunks.append(rows)
@@ -181,6 +229,33 @@ class VersionedTable:
             start += chunk.height
         return pl.concat(parts, rechunk=True)[places]
 
+    def newest(
+        self, customer_id: str, delivery_id: int | None = None, offset: int | None = None
+    ) -> pl.DataFrame:
+        """The newest version of each of a customer's records, sorted by id.
+
+        Args:
+            customer_id: Whose.
+            delivery_id: As a sale of this delivery sees them; None for all deliveries.
+            offset: As of this offset of the topic: what lies below it is known; None for all of it.
+
+        Returns:
+            Columns `customer_id`, `id`, `delivery_id` of the delivery that brought the version, and the table's own.
+        """
+        rows = self.capture()()
+        rows = rows.filter(pl.col(_KEY).str.starts_with(f"{customer_id}/"))
+        if delivery_id is not None:
+            rows = rows.filter(pl.col(_DELIVERY) < delivery_id)
+        if offset is not None:
+            rows = rows.filter(pl.col(_OFFSET) < offset)
+        newest = rows.unique(_KEY, keep="last", maintain_order=True).sort(_KEY)
+        return newest.select(
+            pl.lit(customer_id).alias("customer_id"),
+            pl.col(_KEY).str.slice(len(customer_id) + 1).alias("id"),
+            pl.col(_DELIVERY).alias("delivery_id"),
+            *self._columns,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MasterTables:
@@ -194,8 +269,8 @@ class MasterTables:
         """Tables that hold nothing yet."""
         return cls(VersionedTable(LOCATION_COLUMNS), VersionedTable(PRODUCT_COLUMNS))
 
-    def add_locations(self, frame: pl.DataFrame) -> None:
-        """Take in decoded Location records in the order of their topic.
+    def add_locations(self, frame: pl.DataFrame, offsets: pl.Series) -> None:
+        """Take in decoded Location records and their offsets, in the order of their topic.
 
         A location whose time zone is none cannot tell a sale's day. Ingest refuses such records; one that is
         there nevertheless is passed over, so that its sales are refused and the log says why.
@@ -212,12 +287,12 @@ class MasterTables:
                     row["delivery_id"],
                     row["time_zone"],
                 )
-            frame = frame.filter(good)
-        self.locations.add(master_keys(frame, "location_id"), frame["delivery_id"], frame)
+            frame, offsets = frame.filter(good), offsets.filter(good)
+        self.locations.add(master_keys(frame, "location_id"), frame["delivery_id"], offsets, frame)
 
-    def add_products(self, frame: pl.DataFrame) -> None:
-        """Take in decoded Product records in the order of their topic."""
-        self.products.add(master_keys(frame, "product_id"), frame["delivery_id"], frame)
+    def add_products(self, frame: pl.DataFrame, offsets: pl.Series) -> None:
+        """Take in decoded Product records and their offsets, in the order of their topic."""
+        self.products.add(master_keys(frame, "product_id"), frame["delivery_id"], offsets, frame)
 
 
 def master_keys(frame: pl.DataFrame, id_column: str) -> pl.Series:

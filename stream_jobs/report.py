@@ -3,27 +3,33 @@
 Reads `deliveries` and `delivery-tallies` whole and keeps the newest report of each delivery in
 `delivery-reports`. Guarantee: a report follows from those two topics alone, so it can be thrown away and made
 again; a restart repeats nothing that stands there already, and of two report jobs the older one is fenced.
+A restart goes on from the newest snapshot, see `stream_jobs.snapshots`.
 """
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 from confluent_kafka import Message
 
 from infra import telemetry
+from infra.blobs import BlobStore
 from infra.errors import UndecodableError
+from infra.extents import extents
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
 from schemas.catalogue import DELIVERIES, DELIVERY_REPORTS, DELIVERY_TALLIES
 from schemas.codec import Codec
 from schemas.registry import Registry
-from stream_jobs.deliveries import Delivery, DeliveryLog
+from stream_jobs.deliveries import DELIVERY_SCHEMA, Delivery, DeliveryLog, deliveries_frame
 from stream_jobs.ordering import wait_for
+from stream_jobs.snapshots import Snapshot, Snapshots, SnapshotTimer, starts
 from stream_jobs.transactions import Transactions
 from stream_jobs.verdicts import Count
 
@@ -57,6 +63,38 @@ class Tallies(dict[int, Tallied]):
         own = self.setdefault(tally["delivery_id"], Tallied(Count(), tally["at"]))
         own.count.add(Count(tally["valid"], tally["invalid"], Counter(tally["by_code"])))
         own.last_at = max(own.last_at, tally["at"])
+
+    def frame(self) -> pl.DataFrame:
+        """The tallies as columns of `TALLY_SCHEMA`."""
+        rows = [
+            [number, own.count.valid, own.count.invalid, _listed(own.count.by_code), own.last_at]
+            for number, own in self.items()
+        ]
+        return pl.DataFrame(rows, schema=TALLY_SCHEMA, orient="row")
+
+    @classmethod
+    def restored(cls, frame: pl.DataFrame) -> "Tallies":
+        """The tallies of which these columns were made."""
+        tallies = cls()
+        for number, valid, invalid, by_code, last_at in frame.iter_rows():
+            counts = Counter({one["code"]: one["records"] for one in by_code})
+            tallies[number] = Tallied(Count(valid, invalid, counts), last_at)
+        return tallies
+
+
+TALLY_SCHEMA = pl.Schema(
+    {
+        "delivery_id": pl.Int64(),
+        "valid": pl.Int64(),
+        "invalid": pl.Int64(),
+        "by_code": pl.List(pl.Struct({"code": pl.String(), "records": pl.Int64()})),
+        "last_at": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+def _listed(by_code: Mapping[str, int]) -> list[dict[str, str | int]]:
+    return [{"code": code, "records": records} for code, records in by_code.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +206,17 @@ def _judging_words(records: int, judged: int) -> str:
     return f"{records - judged} of {records} records are still to be judged"
 
 
-def run_report(settings: Settings, stop: threading.Event) -> None:
+_SCHEMAS = {DELIVERIES: DELIVERY_SCHEMA, DELIVERY_TALLIES: TALLY_SCHEMA}
+"""The topics read, and what of each is in a snapshot."""
+
+
+def run_report(settings: Settings, store: BlobStore, stop: threading.Event) -> None:
     """Keep the reports up to date until `stop` is set.
+
+    Args:
+        settings: Where everything is.
+        store: Where snapshots lie.
+        stop: Set it to end in order.
 
     Raises:
         HeadraceError: What stops the job; start it again, or mend what the text says.
@@ -180,7 +227,15 @@ def run_report(settings: Settings, stop: threading.Event) -> None:
     reader: TopicReader | None = None
     try:
         reporter = Reporter(settings, registry, transactions)
-        reader = TopicReader(settings, [DELIVERIES, DELIVERY_TALLIES], JOB)
+        now = extents(settings, list(_SCHEMAS))
+        snapshots = Snapshots(store, JOB)
+        timer = SnapshotTimer(snapshots, settings.stream.snapshot_s)
+        found = snapshots.newest(now, _SCHEMAS)
+        if found is not None:
+            reporter.restore(found)
+            timer.restored(sum(found.positions.values()))
+        reader = TopicReader(settings, list(_SCHEMAS), JOB, starts(found, now))
+        topic_ids = {topic: extent.topic_id for (topic, _), extent in now.items()}
         for messages in reader.read_to_end(_START_S_MAX):
             reporter.apply(messages)
             if stop.is_set():
@@ -188,8 +243,12 @@ def run_report(settings: Settings, stop: threading.Event) -> None:
         telemetry.ready.set(1)
         while not stop.is_set():
             reporter.publish(datetime.now(UTC))
+            position = sum(reader.positions.values())
+            if timer.due(position, time.monotonic()):
+                timer.write(position, reporter.capture(reader.positions, topic_ids))
             reporter.apply(reader.poll(timeout_s=_POLL_S))
         reporter.publish(datetime.now(UTC))
+        timer.close()
     finally:
         telemetry.ready.set(0)
         transactions.close()
@@ -218,6 +277,24 @@ class Reporter:
         # What may have changed: the deliveries touched since, and all whose reason may follow from others.
         self._touched: set[int] = set()
         self._unfinished: set[int] = set()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot; nothing was applied before."""
+        self._log = DeliveryLog.restored(snapshot.frames[DELIVERIES], snapshot.positions[DELIVERIES, 0])
+        self._tallies = Tallies.restored(snapshot.frames[DELIVERY_TALLIES])
+        # What was written since, and whether, is seen by comparing with what stands written.
+        self._touched.update(self._log.deliveries)
+
+    def capture(
+        self, positions: Mapping[tuple[str, int], int], topic_ids: Mapping[str, str]
+    ) -> Callable[[], Snapshot]:
+        """What makes a snapshot of what is known now, in any thread."""
+        frames = {
+            DELIVERIES: deliveries_frame(self._log.deliveries.values()),
+            DELIVERY_TALLIES: self._tallies.frame(),
+        }
+        snapshot = Snapshot(dict(positions), frames, topic_ids)
+        return lambda: snapshot
 
     def _standing(self, settings: Settings) -> dict[int, Report]:
         """The newest report of each delivery, as it stands in the topic."""

@@ -90,7 +90,10 @@ class Snapshots:
         return path
 
     def newest(
-        self, now: Mapping[Place, Extent], schemas: Mapping[str, pl.Schema], upto: Mapping[Place, int] | None = None
+        self,
+        now: Mapping[Place, Extent],
+        schemas: Mapping[str, pl.Schema],
+        upto: Mapping[Place, int] | None = None,
     ) -> Snapshot | None:
         """The newest snapshot that is whole and fits the topics as they are; None when there is none.
 
@@ -119,7 +122,9 @@ class Snapshots:
             found = {name: frame.schema for name, frame in snapshot.frames.items()}
             if found != schemas:
                 logger.warning(
-                    "%s/%s is passed over: its columns are those of another version", self._store.location, path
+                    "%s/%s is passed over: its columns are those of another version",
+                    self._store.location,
+                    path,
                 )
                 continue
             yield path, snapshot
@@ -139,8 +144,9 @@ def misfit(snapshot: Snapshot, now: Mapping[Place, Extent]) -> str | None:
         extent, place = now.get((topic, partition)), f"{topic} [{partition}]"
         if extent is None:
             return f"{place} does not exist any more"
-        if snapshot.topic_ids.get(topic, "") != extent.topic_id:
-            return f"topic {topic} has been made anew since: its id was {snapshot.topic_ids.get(topic)!r}, is {extent.topic_id!r}"
+        known = snapshot.topic_ids.get(topic, "")
+        if known != extent.topic_id:
+            return f"topic {topic} has been made anew since: its id was {known!r} and is {extent.topic_id!r}"
         if position > extent.end:
             return f"it is as of offset {position} of {place}, which ends at {extent.end}; messages were lost there"
         if position < extent.first:
@@ -154,7 +160,7 @@ def starts(snapshot: Snapshot | None, now: Mapping[Place, Extent]) -> dict[Place
     Raises:
         FaultError: Messages that no snapshot covers are gone from a topic.
     """
-    positions = {place: 0 for place in now} if snapshot is None else dict(snapshot.positions)
+    positions = dict.fromkeys(now, 0) if snapshot is None else dict(snapshot.positions)
     for place, extent in now.items():
         if positions.setdefault(place, 0) < extent.first:
             raise FaultError(

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from infra.blobs import BlobStore
 from infra.errors import FencedError
 from infra.settings import Settings
 from schemas.catalogue import DELIVERY_TALLIES, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
@@ -33,11 +34,14 @@ logger = logging.getLogger(__name__)
 JOB = "validate"
 
 
-def run_validate(settings: Settings, stop: threading.Event, rules: Sequence[Rule] = SALES_RULES) -> None:
+def run_validate(
+    settings: Settings, store: BlobStore, stop: threading.Event, rules: Sequence[Rule] = SALES_RULES
+) -> None:
     """Validate sales until `stop` is set.
 
     Args:
         settings: Where everything is; `stream.worker` names this worker among those of its job.
+        store: Where snapshots of the master data lie.
         stop: Set it to end in order.
         rules: The rules that sales are judged by.
 
@@ -49,7 +53,7 @@ def run_validate(settings: Settings, stop: threading.Event, rules: Sequence[Rule
     transactions = Transactions(settings, f"{JOB}-{settings.stream.worker}", JOB)
     reader: MasterReader | None = None
     try:
-        reader = MasterReader(settings, registry, JOB)
+        reader = MasterReader(settings, registry, store, JOB)
         reader.start(stop)
         stream = Stream(settings, [SALES_INPUT], JOB)
         stream.run(Validator(settings, stream, reader, transactions, registry, rules), stop)

@@ -128,7 +128,7 @@ class Place:
         deadline = time.monotonic() + DONE_S_MAX
         while time.monotonic() < deadline:
             try:
-                with closing(StreamView(self._settings)) as view:
+                with closing(StreamView(self._settings, open_store(self._settings))) as view:
                     view.read_to_end()
                     reports = {delivery_id: view.get(delivery_id) for delivery_id in delivered}
             except HeadraceError as error:

@@ -18,9 +18,9 @@ from tests.running import job_process, running_job, wait_until
 from tests.stream_jobs.lake_rows import files, rows
 from tests.stream_jobs.world import World
 
-VALIDATE = "from stream_jobs.validate import run_validate\nrun_validate(settings, stop)"
+VALIDATE = "from stream_jobs.validate import run_validate\nrun_validate(settings, store, stop)"
 JOIN = "from stream_jobs.join import run_join\nrun_join(settings, store, stop)"
-REPORT = "from stream_jobs.report import run_report\nrun_report(settings, stop)"
+REPORT = "from stream_jobs.report import run_report\nrun_report(settings, store, stop)"
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_validate_killed_inside_a_transaction_judges_every_sale_once(
     jobs[0].kill()
     jobs[0].wait(10)
     assert world.judged() == (0, 0)
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: sum(world.judged()) >= 600, "all verdicts")
     assert_once(world, good, bad, 150)
 
@@ -136,11 +136,11 @@ def test_jobs_killed_again_and_again_bring_each_sale_to_the_lake_once(
 def test_a_second_worker_of_the_same_name_stops_the_first(world: World) -> None:
     with (
         pytest.raises(FencedError),
-        running_job(lambda stop: run_validate(world.settings, stop)) as first,
+        running_job(lambda stop: run_validate(world.settings, world.store, stop)) as first,
     ):
         good, bad = deliver_all(world, 50)
         wait_until(lambda: sum(world.judged()) == 200, "verdicts of the first")
-        with running_job(lambda stop: run_validate(world.settings, stop)):
+        with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
             first.join(60)
             world.deliver_sales(50)
             wait_until(lambda: sum(world.judged()) == 300, "verdicts of the second")

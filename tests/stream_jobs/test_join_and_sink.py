@@ -28,7 +28,7 @@ def validated(world: World, count: int) -> int:
     """Deliver sales of L1 and P1 and have them judged; returns their delivery."""
     delivery_id = world.deliver_sales(count)
     before = sum(world.judged())
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: sum(world.judged()) == before + 2 * count, "the verdicts")
     return delivery_id
 
@@ -45,7 +45,7 @@ def test_sales_are_joined_as_of_their_delivery_and_fall_on_their_local_day(world
         1, partitions=[0], voided=True, product_id=None, sold_at=None, quantity=None, unit_price=None
     )
     settings, store = world.with_stream(flush_s_max=0.2), open_store(world.settings)
-    with running_job(lambda stop: run_validate(settings, stop)):
+    with running_job(lambda stop: run_validate(settings, world.store, stop)):
         with running_job(lambda stop: run_join(settings, store, stop)):
             wait_until(lambda: rows(settings, "sales_joined", world.customer).height == 3, "three rows")
     found = {
@@ -100,7 +100,7 @@ def test_two_workers_that_both_own_a_partition_leave_each_sale_once(world: World
     def work(group: str, stop: threading.Event) -> None:
         settings = world.with_stream(flush_s_max=0.2, batch_rows_max=50, flush_rows_max=100)
         registry = Registry(settings)
-        reader = MasterReader(settings, registry, group)
+        reader = MasterReader(settings, registry, store, group)
         try:
             reader.start(stop)
             # Groups of their own: each of the two is told that every partition is its own.
@@ -134,7 +134,7 @@ def test_raw_changes_and_refusals_lie_in_the_lake_once(world: World) -> None:
     world.send("products", 0, [None], [f"{world.customer}/P0"])
     world.deliver_masters("products", ["P1"], unit="kg")
     world.deliver_sales(3, quantity=-1.0)
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: world.judged() == (0, 6), "the verdicts")
     settings, store = world.with_stream(flush_s_max=0.2), open_store(world.settings)
 

@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_jobs.deliveries import DeliveryLog
-from stream_jobs.master_tables import MasterTables
+from stream_jobs.deliveries import DeliveryLog, deliveries_frame
+from stream_jobs.master_tables import LOCATION_COLUMNS, PRODUCT_COLUMNS, MasterTables, VersionedTable
 from stream_jobs.ordering import blockers, decide, wait_for
 from stream_jobs.rules import SALES_RULES, judge
 from stream_jobs.verdicts import with_master_data
@@ -121,6 +121,15 @@ class Reader:
     position: int = 0
     verdicts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
+    def restart(self) -> None:
+        """End, and go on from a snapshot of all that was known."""
+        log = DeliveryLog.restored(deliveries_frame(self.log.deliveries.values()), self.log.position)
+        tables = MasterTables(
+            VersionedTable.restored(LOCATION_COLUMNS, self.tables.locations.capture()()),
+            VersionedTable.restored(PRODUCT_COLUMNS, self.tables.products.capture()()),
+        )
+        self.log, self.tables = log, tables
+
     def judge(self, delivery_id: int, frame: pl.DataFrame, *, ordered: bool) -> bool:
         decision = decide(self.log, {PLACE: self.position}, "acme", delivery_id, {}, 0.0, 3600.0)
         if ordered and not decision.ready:
@@ -180,22 +189,39 @@ def full_location(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def replay(told: History, steps: list[int], *, ordered: bool = True) -> dict[int, tuple[str, ...]]:
+def replay(
+    told: History, steps: list[int], *, ordered: bool = True, restarts: frozenset[int] = frozenset()
+) -> dict[int, tuple[str, ...]]:
     """Verdicts when events, locations and sales are read in turns that `steps` decide."""
     reader = Reader()
     reader.tables.add_products(
-        master_frame("products", "acme", -1, ["P1"], name=None, department=None, category=None, unit="kg")
+        master_frame(
+            "products",
+            "acme",
+            -1,
+            ["P1"],
+            name=None,
+            department=None,
+            category=None,
+            unit="kg",
+            introduced_on=None,
+            ended_on=None,
+        ),
+        pl.Series([0]),
     )
     events, locations, waiting = list(enumerate(told.events)), list(told.locations), dict(told.sales)
     turn = 0
     while events or locations or waiting:
         chosen = steps[turn % len(steps)] if turn < 5 * len(steps) else turn
         turn += 1
+        if turn in restarts:
+            reader.restart()
         if chosen % 3 == 0 and events:
             reader.log.apply(*events.pop(0))
         elif chosen % 3 == 1 and locations:
             frame = locations.pop(0)
-            reader.tables.add_locations(full_location(frame))
+            offsets = pl.int_range(reader.position, reader.position + frame.height, eager=True)
+            reader.tables.add_locations(full_location(frame), offsets)
             reader.position += frame.height
         elif waiting:
             delivery_id = next(iter(waiting))
@@ -213,13 +239,18 @@ STEPS = st.lists(st.integers(0, 2), min_size=1, max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
-@given(deliveries=DELIVERIES, progress=st.lists(st.integers(1, 3), min_size=1, max_size=3), steps=STEPS)
-def test_any_interleaving_gives_the_verdicts_of_reading_everything_first(
-    deliveries: list[tuple[str, list[int]]], progress: list[int], steps: list[int]
+@given(
+    deliveries=DELIVERIES,
+    progress=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    steps=STEPS,
+    restarts=st.frozensets(st.integers(1, 60), max_size=4),
+)
+def test_any_interleaving_with_restarts_gives_the_verdicts_of_reading_everything_first(
+    deliveries: list[tuple[str, list[int]]], progress: list[int], steps: list[int], restarts: frozenset[int]
 ) -> None:
     told = history(deliveries, progress)
     everything_first = [0] * len(told.events) + [1] * len(told.locations) + [2]
-    assert replay(told, steps) == replay(told, everything_first)
+    assert replay(told, steps, restarts=restarts) == replay(told, everything_first)
 
 
 def test_without_the_rule_a_late_location_file_causes_unknown_locations() -> None:

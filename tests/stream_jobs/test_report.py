@@ -101,8 +101,8 @@ def test_the_report_follows_the_judging_and_a_restart_repeats_nothing(world: Wor
         return world.report(number).get("state")
 
     with (
-        running_job(lambda stop: run_report(world.settings, stop)),
-        running_job(lambda stop: run_validate(world.settings, stop)),
+        running_job(lambda stop: run_report(world.settings, world.store, stop)),
+        running_job(lambda stop: run_validate(world.settings, world.store, stop)),
     ):
         wait_until(
             lambda: state(delivery_id) == "judging" and state(rejected) == "rejected", "the first reports"
@@ -113,7 +113,7 @@ def test_the_report_follows_the_judging_and_a_restart_repeats_nothing(world: Wor
     told = world.report(delivery_id)
     assert (told["records"], told["valid"], told["invalid"], told["by_code"]) == (40, 40, 0, {})
     before = len(world.records("delivery-reports"))
-    with running_job(lambda stop: run_report(world.settings, stop)):
+    with running_job(lambda stop: run_report(world.settings, world.store, stop)):
         marker = world.accept("events")
         wait_until(lambda: state(marker) == "accepted", "the report of a new delivery")
     assert len(world.records("delivery-reports")) == before + 1

@@ -23,7 +23,7 @@ def test_valid_sales_go_on_byte_for_byte_and_the_others_with_every_reason(world:
         unit_price=float("nan"),
         repeated=True,
     )
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: world.judged() == (1000, 1), "all verdicts")
     assert [(m.partition(), m.key(), m.value()) for m in world.messages("sales-validated")] == [
         (m.partition(), m.key(), m.value())
@@ -61,7 +61,7 @@ def test_sales_wait_for_a_location_file_that_was_accepted_before_them(world: Wor
     other.deliver_masters("locations", ["L1"])
     other.deliver_masters("products", ["P1"])
     other.deliver_sales(50, partitions=[2])
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: other.judged() == (50, 0), "the other customer's verdicts")
         ends = world.masters(late, ["L1"])
         other.deliver_sales(50, partitions=[2])
@@ -77,7 +77,7 @@ def test_what_is_judged_after_the_longest_wait_says_so(world: World) -> None:
     world.deliver_masters("products", ["P1"])
     never = world.accept("locations")
     world.deliver_sales(3, partitions=[0])
-    with running_job(lambda stop: run_validate(world.with_stream(master_wait_s_max=0.5), stop)):
+    with running_job(lambda stop: run_validate(world.with_stream(master_wait_s_max=0.5), world.store, stop)):
         wait_until(lambda: world.judged() == (0, 3), "the verdicts")
     for error in world.records("sales-error"):
         assert error["codes"] == ["unknown_location"]
@@ -101,7 +101,7 @@ def test_poison_costs_only_itself(world: World) -> None:
     for place, poison in garbage.items():
         values.insert(place, poison)
     world.send("sales-input", 1, values, [f"{world.customer}/L1"] * len(values))
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: world.judged() == (1500, 0), "the verdicts on the good ones")
     errors = world.records("sales-error")
     assert [error["codes"] for error in errors] == [["undecodable"]] * 6
@@ -122,10 +122,10 @@ def test_a_refusal_that_cannot_be_written_stops_the_job_and_nothing_is_committed
     world.sales(delivery_id, 0, sales_frame(world.customer, delivery_id, 10, first=12))
     small = world.settings.model_copy(update={"kafka": {"message.max.bytes": "2000"}})
     with pytest.raises(FaultError, match=r"sales-error: a message of \d+ bytes cannot be written"):
-        with running_job(lambda stop: run_validate(small, stop)) as thread:
+        with running_job(lambda stop: run_validate(small, world.store, stop)) as thread:
             thread.join(60)
     assert world.messages("sales-validated") == []
     assert world.judged() == (0, 0)
-    with running_job(lambda stop: run_validate(world.settings, stop)):
+    with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: world.judged() == (20, 1), "all verdicts")
     assert len(world.messages("sales-validated")) == 20

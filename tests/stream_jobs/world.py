@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 from confluent_kafka import KafkaError, Message
 
+from infra.blobs import BlobStore, open_store
 from infra.kafka import producer
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
@@ -28,6 +29,10 @@ class World:
         self.producer = producer(settings, linger_ms=1)
         self.codecs = {name: Codec(name, self.registry) for name in CATALOGUE}
         self.digests: dict[int, tuple[str, str, str]] = {}
+
+    @property
+    def store(self) -> BlobStore:
+        return open_store(self.settings)
 
     def close(self) -> None:
         self.registry.close()
