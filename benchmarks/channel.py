@@ -11,7 +11,6 @@ import math
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -26,6 +25,7 @@ import pandas as pd
 import polars as pl
 from rich.console import Console
 
+from benchmarks.own_stack import own_settings
 from benchmarks.processes import peak_rss_mb
 from cli.data import wait_for_deliveries
 from cli.demo import await_lake
@@ -66,7 +66,7 @@ def main() -> None:
     if data is None:
         raise MissingPartError("HEADRACE_DATA is not set: expected the folder that holds m5/")
     with tempfile.TemporaryDirectory(prefix="headrace-channel-") as folder:
-        settings = _own_settings(Path(folder))
+        settings = own_settings(Path(folder))
         print(json.dumps(run(settings, data / "m5", arguments.store, arguments.extension, arguments.kills)))
 
 
@@ -137,22 +137,6 @@ def run(
         "sales_per_s_to_lake": round(sales / to_lake_s), "forecast_rows": forecasts.height, "scores": scores,
         "rss_mb": memory, "rss_mb_max": max(memory.values()),
     }  # fmt: skip
-
-
-def _own_settings(folder: Path) -> Settings:
-    """Settings of a stack in this folder, on free ports; its parts read them from the environment."""
-    os.environ["HEADRACE_HOME"] = str(folder)
-    for name in ("BROKER", "REGISTRY", "PREFECT", "HTTP"):
-        os.environ[f"HEADRACE_PORTS__{name}"] = str(_free_port())
-    os.environ["HEADRACE_PORTS__METRICS"] = "28100"
-    os.environ["HEADRACE_STREAM__FLUSH_S_MAX"] = "10"
-    return load_settings()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _kill(stack: Stack, kills: int, console: Console) -> None:
