@@ -83,11 +83,48 @@ def inbox(metrics_port: MetricsPort = None) -> None:
 
 
 @app.command()
-def validate(metrics_port: MetricsPort = None) -> None:
+def validate(
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge by the rules of this Python module (HEADRACE_STREAM__RULES).", show_default=False
+        ),
+    ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(help="Write to topics of this name only, which nobody else reads.", show_default=False),
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Where a shadow begins: delivery:ID, offset:NUMBER or time:2026-11-01T12:00; its topic's beginning "
+            "by default.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics_port: MetricsPort = None,
+) -> None:
     """Judge sales: the valid ones to sales-validated, the others to sales-error."""
-    from stream_jobs.validate import run_validate
+    from stream_jobs.rule_sets import load_rules
+    from stream_jobs.shadow import make_topics, shadow_outputs
+    from stream_jobs.starting import Start
+    from stream_jobs.validate import LIVE, run_validate
 
-    _run("validate", metrics_port, lambda s, stop: run_validate(s, open_store(s), stop))
+    outputs = LIVE if shadow is None else shadow_outputs(shadow)
+    if begin is not None and shadow is None:
+        raise SettingError(
+            "--from: sales are judged once; name a --shadow to judge some of them again beside"
+        )
+    start = None if begin is None else Start.parsed(begin, "--from")
+
+    def body(settings: Settings, stop: threading.Event) -> None:
+        judged_by = load_rules(rules or settings.stream.rules)
+        if shadow is not None:
+            make_topics(settings, outputs)
+        run_validate(settings, open_store(settings), stop, judged_by, outputs, start)
+
+    _run(outputs.group, metrics_port, body)
 
 
 @app.command()

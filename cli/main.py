@@ -19,6 +19,7 @@ demo.add_to(app)
 app.command()(state.table)
 app.add_typer(jobs.app, name="job")
 app.add_typer(servers.app, name="servers")
+app.add_typer(state.shadows, name="shadow")
 
 
 def main() -> None:

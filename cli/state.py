@@ -1,8 +1,5 @@
-"""`headrace table`: locations and products as they are known, or were."""
+"""`headrace table` and `shadow`: what the stream knows, and what other rules would have said."""
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +14,10 @@ from schemas.catalogue import LOCATIONS, PRODUCTS
 from schemas.registry import Registry
 from stream_jobs.deliveries import DeliveryLog
 from stream_jobs.master_reader import MasterReader
+from stream_jobs.shadow import drop, read_differences
+from stream_jobs.starting import Start
 
 ROWS_SHOWN = 40
-_AS_OF = re.compile(r"(delivery|offset):(\d{1,18})|time:(\S+)")
 WRITERS = {
     ".csv": pl.DataFrame.write_csv,
     ".parquet": pl.DataFrame.write_parquet,
@@ -27,59 +25,51 @@ WRITERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AsOf:
-    """The moment as of which a table is wanted; all None means now.
+shadows = typer.Typer(
+    help="Other rules on the same sales, started by `headrace job validate --shadow NAME`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-    Attributes:
-        delivery_id: As a sale of this delivery sees it.
-        offset: When the table's topic had been read up to this offset.
-        time: As a sale of a delivery that was accepted at this moment sees it, UTC.
-    """
 
-    delivery_id: int | None = None
-    offset: int | None = None
-    time: datetime | None = None
+@shadows.command()
+def diff(
+    name: Annotated[str, typer.Argument(help="Name of the shadow.", show_default=False)],
+    examples: Annotated[int, typer.Option(min=0, help="How many differing sales to show.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write all of them to this .parquet or .jsonl file.", show_default=False),
+    ] = None,
+) -> None:
+    """Say where the verdicts of a shadow differ from the live ones, by rule and with examples."""
+    if out is not None and out.suffix not in {".parquet", ".jsonl"}:
+        raise SettingError(f"--out: expected a name that ends with .parquet or .jsonl, found {out.name!r}")
+    console = terminal()
+    found = read_differences(load_settings(), name)
+    refused = found.rows.filter(pl.col("live").list.len() == 0).height
+    taken = found.rows.filter(pl.col("shadow").list.len() == 0).height
+    console.print(frame_table(f"Refusals by rule, now and by {name}", found.by_code))
+    if examples and found.rows.height:
+        texts = found.rows.head(examples).with_columns(pl.col("live", "shadow").list.join(", "))
+        shown = texts.select(
+            "delivery_id", "sale_id", "location_id", "product_id", "live", "shadow", "message"
+        )
+        console.print(frame_table("Sales that are judged otherwise", shown))
+    if out is not None:
+        WRITERS[out.suffix](found.rows, out)  # type: ignore[operator]
+    console.print(
+        f"both have judged {found.messages} messages: {found.rows.height} sales differ, of which {name} would refuse "
+        f"{refused} that are valid now, and take {taken} that are refused now",
+        markup=False,
+        highlight=False,
+    )
 
-    @classmethod
-    def parsed(cls, text: str | None) -> "AsOf":
-        """What a person wrote.
 
-        Raises:
-            SettingError: It is none of the three forms.
-        """
-        if text is None:
-            return cls()
-        found = _AS_OF.fullmatch(text)
-        try:
-            if found and found[3]:
-                time = datetime.fromisoformat(found[3])
-                return cls(time=time if time.tzinfo else time.replace(tzinfo=UTC))
-        except ValueError:
-            found = None
-        if found is None:
-            raise SettingError(
-                "--as-of: expected delivery:ID, offset:NUMBER or time:2026-11-01T12:00 (UTC unless it says "
-                f"otherwise), found {text!r}"
-            )
-        number = int(found[2])
-        return cls(delivery_id=number) if found[1] == "delivery" else cls(offset=number)
-
-    def seen_from(self, log: DeliveryLog) -> int | None:
-        """The delivery as whose sales see the table; None for all deliveries.
-
-        Raises:
-            SettingError: No such delivery was accepted yet.
-        """
-        if self.delivery_id is not None and self.delivery_id >= log.position:
-            raise SettingError(
-                f"--as-of: expected a delivery below {log.position}, found {self.delivery_id}; "
-                "`headrace status` lists the newest"
-            )
-        if self.time is None:
-            return self.delivery_id
-        later = (one.delivery_id for one in log.deliveries.values() if one.accepted_at > self.time)
-        return next(later, None)
+@shadows.command(name="drop")
+def drop_shadow(name: Annotated[str, typer.Argument(help="Name of the shadow.", show_default=False)]) -> None:
+    """Remove the topics and the group of a shadow whose job has ended."""
+    drop(load_settings(), name)
+    terminal().print(f"shadow {name} is gone", markup=False)
 
 
 def table(
@@ -97,7 +87,7 @@ def table(
     ] = None,
 ) -> None:
     """Show the locations or products of a customer as they are known now, or were."""
-    console, moment = terminal(), AsOf.parsed(as_of)
+    console, moment = terminal(), Start.parsed(as_of, "--as-of") if as_of else Start()
     if out is not None and out.suffix not in WRITERS:
         raise SettingError(f"--out: expected a name that ends with {', '.join(WRITERS)}, found {out.name!r}")
     rows, offset = rows_as_of(load_settings(), name, customer, moment)
@@ -111,7 +101,7 @@ def table(
 
 
 def rows_as_of(
-    settings: Settings, name: Literal["locations", "products"], customer: str, moment: AsOf
+    settings: Settings, name: Literal["locations", "products"], customer: str, moment: Start
 ) -> tuple[pl.DataFrame, int]:
     """A customer's locations or products as of a moment, and the offset of their topic that was read up to.
 
@@ -128,9 +118,26 @@ def rows_as_of(
         if moment.offset is not None and moment.offset > known:
             raise SettingError(f"--as-of: expected an offset of at most {known}, found {moment.offset}")
         held = reader.tables.locations if name == "locations" else reader.tables.products
-        rows = held.newest(customer, moment.seen_from(reader.log), moment.offset)
+        rows = held.newest(customer, _seen_from(moment, reader.log), moment.offset)
         return rows.drop("customer_id"), known if moment.offset is None else moment.offset
     finally:
         if reader is not None:
             reader.close()
         registry.close()
+
+
+def _seen_from(moment: Start, log: DeliveryLog) -> int | None:
+    """The delivery as whose sales see the table; None for all deliveries.
+
+    Raises:
+        SettingError: No such delivery was accepted yet.
+    """
+    if moment.delivery_id is not None and moment.delivery_id >= log.position:
+        raise SettingError(
+            f"--as-of: expected a delivery below {log.position}, found {moment.delivery_id}; "
+            "`headrace status` lists the newest"
+        )
+    if moment.time is None:
+        return moment.delivery_id
+    later = (one.delivery_id for one in log.deliveries.values() if one.accepted_at > moment.time)
+    return next(later, None)

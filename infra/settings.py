@@ -75,6 +75,10 @@ class StreamSettings(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
         description="Name of this worker among its job's; two live workers never share one.",
     )
+    rules: str = Field(
+        "stream_jobs.rules:SALES_RULES",
+        description="Python module (or module:NAME) with the rules that sales are judged by.",
+    )
     batch_rows_max: int = Field(20_000, ge=1, description="Messages taken at once.")
     batch_wait_ms: int = Field(50, ge=1, description="Longest wait for a batch to fill, milliseconds.")
     transaction_rows_max: int = Field(50_000, ge=1, description="Messages judged in one Kafka transaction.")

@@ -4,7 +4,7 @@ Guarantee: what stands here is what `apply` creates and what `check` compares th
 with. A topic has an owner, the only job that writes to it; anyone may read it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -209,13 +209,18 @@ def apply(settings: Settings) -> list[Change]:
                 changes.append(Change(topic.name, f"schema {topic.record} registered with id {schema_id}"))
     finally:
         registry.close()
-    return changes + _create(settings)
+    return changes + create(settings, CATALOGUE.values())
 
 
-def _create(settings: Settings) -> list[Change]:
+def create(settings: Settings, topics: Iterable[Topic]) -> list[Change]:
+    """Create those of the topics that are missing.
+
+    Raises:
+        UnavailableError: The broker did not create a topic in time.
+    """
     client = admin(settings)
     existing = client.list_topics(timeout=_TIMEOUT_S).topics
-    missing = [topic for topic in CATALOGUE.values() if topic.name not in existing]
+    missing = [topic for topic in topics if topic.name not in existing]
     if not missing:
         return []
     futures = client.create_topics(

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -25,6 +26,7 @@ from schemas.registry import Registry
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.rules import SALES_RULES, Rule
 from stream_jobs.runtime import Batch, Place, Stream
+from stream_jobs.starting import Start, start_offsets
 from stream_jobs.transactions import Transactions
 from stream_jobs.verdicts import Judged, Tally, judge_work
 from stream_jobs.waiting import Gate, WaitingRoom, Work
@@ -34,8 +36,34 @@ logger = logging.getLogger(__name__)
 JOB = "validate"
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where verdicts go, and under which name they are made.
+
+    Attributes:
+        group: Consumer group of the workers.
+        validated: Topic of the valid sales.
+        refused: Topic of the refusals.
+        tallies: Topic of the counts.
+    """
+
+    group: str
+    validated: str
+    refused: str
+    tallies: str
+
+
+LIVE = Outputs(JOB, SALES_VALIDATED, SALES_ERROR, DELIVERY_TALLIES)
+"""The outputs that everybody downstream reads."""
+
+
 def run_validate(
-    settings: Settings, store: BlobStore, stop: threading.Event, rules: Sequence[Rule] = SALES_RULES
+    settings: Settings,
+    store: BlobStore,
+    stop: threading.Event,
+    rules: Sequence[Rule] = SALES_RULES,
+    outputs: Outputs = LIVE,
+    start: Start | None = None,
 ) -> None:
     """Validate sales until `stop` is set.
 
@@ -44,24 +72,43 @@ def run_validate(
         store: Where snapshots of the master data lie.
         stop: Set it to end in order.
         rules: The rules that sales are judged by.
+        outputs: Where the verdicts go.
+        start: Where partitions begin of which nothing was ever judged; None means the beginning of the topic.
 
     Raises:
         HeadraceError: What stops the job; start it again, or mend what the text says.
     """
     registry = Registry(settings)
     # The transactions of a predecessor of this name end before its offsets are asked for.
-    transactions = Transactions(settings, f"{JOB}-{settings.stream.worker}", JOB)
+    transactions = Transactions(settings, f"{outputs.group}-{settings.stream.worker}", outputs.group)
     reader: MasterReader | None = None
     try:
-        reader = MasterReader(settings, registry, store, JOB)
+        reader = MasterReader(settings, registry, store, outputs.group)
         reader.start(stop)
-        stream = Stream(settings, [SALES_INPUT], JOB)
-        stream.run(Validator(settings, stream, reader, transactions, registry, rules), stop)
+        stream = Stream(settings, [SALES_INPUT], outputs.group)
+        begin = start_offsets(settings, SALES_INPUT, start, reader.log)
+        worker = Validator(settings, stream, reader, transactions, registry, Trial(rules, outputs, begin))
+        stream.run(worker, stop)
     finally:
         transactions.close()
         if reader is not None:
             reader.close()
         registry.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What sales are judged by, where the verdicts go, and where one begins.
+
+    Attributes:
+        rules: The rules.
+        outputs: Where the verdicts go.
+        begin: Offset at which each partition begins of which nothing was ever judged.
+    """
+
+    rules: Sequence[Rule]
+    outputs: Outputs
+    begin: Mapping[Place, int]
 
 
 class Validator:
@@ -74,17 +121,19 @@ class Validator:
         reader: MasterReader,
         transactions: Transactions,
         registry: Registry,
-        rules: Sequence[Rule],
+        trial: Trial,
     ) -> None:
         self._stream = stream
         self._reader = reader
         self._transactions = transactions
-        self._rules = rules
+        self._rules = trial.rules
+        self._outputs = trial.outputs
+        self._begin = trial.begin
         self._sales = Codec(SALES_INPUT, registry)
         self._errors = Codec(SALES_ERROR, registry)
         self._tallies = Codec(DELIVERY_TALLIES, registry)
         self._gate = Gate(reader, settings.stream.master_wait_s_max)
-        self._waiting = WaitingRoom(self._gate, stream, JOB)
+        self._waiting = WaitingRoom(self._gate, stream, trial.outputs.group)
         self._rows_max = settings.stream.transaction_rows_max
         self._age_s_max = settings.stream.transaction_wait_ms / 1000
         self._rows = 0
@@ -94,7 +143,7 @@ class Validator:
 
     def assigned(self, places: Sequence[Place]) -> Mapping[Place, int]:
         """Go on at the offsets that the last transaction of each partition committed."""
-        return self._stream.committed(places)
+        return {**self._begin, **self._stream.committed(places)}
 
     def revoked(self, places: Sequence[Place]) -> None:
         """Commit what was judged of the partitions before they go."""
@@ -109,7 +158,9 @@ class Validator:
         """
         self._waiting.drop(places)
         if taken := [place for place in places if place in self._offsets]:
-            raise FencedError(f"{JOB}: another worker took over {taken} while they were being judged")
+            raise FencedError(
+                f"{self._outputs.group}: another worker took over {taken} while they were being judged"
+            )
 
     def take(self, batch: Batch) -> None:
         """Judge what is ready of a batch, hold the rest."""
@@ -149,7 +200,7 @@ class Validator:
         for partition in np.unique(partitions).tolist():
             rows = judged.valid[partitions == partition].tolist()
             values, keys = [batch.values[row] for row in rows], [batch.keys[row] for row in rows]
-            self._transactions.write(SALES_VALIDATED, partition, values, keys)
+            self._transactions.write(self._outputs.validated, partition, values, keys)
 
     def _refuse(self, batch: Batch, judged: Judged) -> None:
         if judged.errors.is_empty():
@@ -159,7 +210,7 @@ class Validator:
         for partition in np.unique(partitions).tolist():
             picked = (partitions == partition).nonzero()[0].tolist()
             keys = [batch.keys[int(judged.error_rows[row])] for row in picked]
-            self._transactions.write(SALES_ERROR, partition, [values[row] for row in picked], keys)
+            self._transactions.write(self._outputs.refused, partition, [values[row] for row in picked], keys)
 
     def _commit(self) -> None:
         if not self._rows:
@@ -168,6 +219,6 @@ class Validator:
         if records:
             values = [self._tallies.encode_record(record) for record in records]
             keys = [str(record["delivery_id"]) for record in records]
-            self._transactions.write(DELIVERY_TALLIES, 0, values, keys)
+            self._transactions.write(self._outputs.tallies, 0, values, keys)
         self._transactions.commit(self._offsets, self._stream.consumer)
         self._rows, self._offsets, self._tally = 0, {}, Tally()
