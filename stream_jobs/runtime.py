@@ -111,9 +111,11 @@ class Stream:
         settings: Where the brokers are and how large batches are.
         topics: Topics read.
         group: Consumer group.
+        static: Whether a worker that was killed and comes back under its name is the same member: it has its
+            partitions at once, and the others keep theirs. One that is not leaves the group when it ends in order.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str], group: str) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[str], group: str, *, static: bool = True) -> None:
         self._topics = list(topics)
         self._group = group
         self._rows_max = min(settings.stream.batch_rows_max, settings.stream.transaction_rows_max)
@@ -124,10 +126,8 @@ class Stream:
             group,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            # A worker that was killed and comes back is the same member: it has its partitions at once, and
-            # the others keep theirs.
-            group_instance_id=f"{group}-{settings.stream.worker}",
             session_timeout_ms=SESSION_MS,
+            **({"group_instance_id": f"{group}-{settings.stream.worker}"} if static else {}),
         )
         self._next: dict[Place, int | None] = {}
         self._failure: BaseException | None = None

@@ -85,7 +85,7 @@ def run_validate(
     try:
         reader = MasterReader(settings, registry, store, outputs.group)
         reader.start(stop)
-        stream = Stream(settings, [SALES_INPUT], outputs.group)
+        stream = Stream(settings, [SALES_INPUT], outputs.group, static=outputs is LIVE)
         begin = start_offsets(settings, SALES_INPUT, start, reader.log)
         worker = Validator(settings, stream, reader, transactions, registry, Trial(rules, outputs, begin))
         stream.run(worker, stop)
