@@ -1,4 +1,4 @@
-"""`headrace table` and `shadow`: what the stream knows, and what other rules would have said."""
+"""`headrace table`, `shadow` and `replay`: what the stream knows, and what other rules say of it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,8 @@ from schemas.catalogue import LOCATIONS, PRODUCTS
 from schemas.registry import Registry
 from stream_jobs.deliveries import DeliveryLog
 from stream_jobs.master_reader import MasterReader
+from stream_jobs.replay import Wanted, run_replay
+from stream_jobs.rule_sets import load_rules
 from stream_jobs.shadow import drop, read_differences
 from stream_jobs.starting import Start
 
@@ -70,6 +72,37 @@ def drop_shadow(name: Annotated[str, typer.Argument(help="Name of the shadow.", 
     """Remove the topics and the group of a shadow whose job has ended."""
     drop(load_settings(), name)
     terminal().print(f"shadow {name} is gone", markup=False)
+
+
+def replay(
+    customer: Annotated[
+        str | None, typer.Option(help="Only this customer's sales.", show_default=False)
+    ] = None,
+    delivery: Annotated[
+        int | None, typer.Option(min=0, help="Only this delivery's.", show_default=False)
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="Only those that break this rule.", show_default=False)
+    ] = None,
+    known_now: Annotated[
+        bool,
+        typer.Option("--known-now", help="Judge by the master data of now, not as of each sale's delivery."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")] = False,
+) -> None:
+    """Judge refused sales again by the rules of now; those that are valid go on as if they had at once."""
+    settings, console = load_settings(), terminal()
+    wanted = Wanted(customer, delivery, code, known_now)
+    rules = load_rules(settings.stream.rules)
+    found = run_replay(settings, open_store(settings), rules, wanted, dry=dry_run)
+    if found.by_code:
+        counts = pl.DataFrame(found.by_code.most_common(), schema=["code", "sales"], orient="row")
+        console.print(frame_table("Refused still", counts))
+    console.print(
+        f"{found.judged} refused sales {'would be' if dry_run else 'were'} judged again: {found.valid} are valid now, "
+        f"{found.otherwise} are refused for other reasons",
+        highlight=False,
+    )
 
 
 def table(

@@ -167,14 +167,21 @@ class Lake:
             received_on: Day on which the delivery was accepted, UTC, if known; no older files are looked at.
 
         Returns:
-            The columns of `sales_error`, and the number of all refused records of the delivery.
+            The columns of `sales_error`, one row for each record that is still refused, as it was judged last; and
+            the number of all of them.
         """
         # Files are sorted by customer and delivery: statistics let the reader skip the row groups of others.
         rows = self.raw("sales_error", received_on).lazy()
         mine = rows.filter(pl.col("customer_id") == customer_id, pl.col("delivery_id") == delivery_id)
-        total = int(collect(mine.select(pl.len()), self.store).item())
-        page = mine.drop("arrived_on").sort("position", "judged_at", nulls_last=True).slice(offset, limit)
-        return collect(page, self.store), total
+        # A record that is judged again is one more row, with no codes when it is valid after all.
+        last_word = mine.select("position", "judged_at", refused=pl.col("codes").list.len() > 0)
+        standing = collect(
+            last_word.group_by("position").agg(pl.all().sort_by("judged_at").last()).filter("refused"),
+            self.store,
+        )
+        keys = standing.sort("position", nulls_last=True).slice(offset, limit).drop("refused")
+        page = mine.drop("arrived_on").join(keys.lazy(), on=["position", "judged_at"], nulls_equal=True)
+        return collect(page.sort("position", nulls_last=True), self.store), standing.height
 
     def _as_of(self, customer_id: str, as_of: int | Manifest | None) -> Manifest:
         if isinstance(as_of, Manifest):

@@ -37,6 +37,7 @@ def scan(store: BlobStore, paths: Sequence[str], table: LakeTable) -> pl.LazyFra
         storage_options=store.storage_options or None,
         hive_partitioning=bool(days),
         glob=False,
+        missing_columns="insert" if table.added else "raise",
     )
     return rows.select(*columns, *(pl.col(name).cast(pl.Date) for name in days))
 

@@ -17,7 +17,7 @@ from lake.manifests import Manifest, SealedObject, load_manifest, manifest_numbe
 from lake.objects import digest, kept_path
 from lake.parquet import read_metadata
 from lake.scan import collect, scan
-from schemas.lake_tables import LAKE_TABLES, RAW_TABLES, LakeTable
+from schemas.lake_tables import LAKE_TABLES, RAW_TABLES, LakeTable, is_file_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _raw_findings(store: BlobStore, name: str) -> Iterator[Finding]:
 def _schema_findings(store: BlobStore, path: str, table: LakeTable) -> Iterator[Finding]:
     with store.open(path) as file:
         found = pq.read_schema(file)
-    if not found.equals(table.file_schema):
+    if not is_file_schema(found, table):
         yield Finding(
             "schema", path, f"expected the columns of {table.name}: {table.file_schema}, found {found}"
         )
@@ -115,7 +115,7 @@ def _content_findings(
 
 def _repeated_errors(store: BlobStore, files: list[RawFile]) -> Iterator[Finding]:
     """Refused messages that lie in the lake twice; of master data the place in its delivery counts."""
-    source = ["source_topic", "source_partition", "source_offset"]
+    source = ["source_topic", "source_partition", "source_offset", "judged_at"]
     rows = scan(store, [file.path for file in files], LAKE_TABLES["sales_error"])
     for key, read in ((source, True), (["customer_id", "delivery_id", "position"], False)):
         wanted = rows.filter(pl.col("source_topic").is_not_null() == read)

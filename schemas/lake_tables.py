@@ -68,6 +68,7 @@ class LakeTable:
             pyarrow and pandas refuse a table where they stand in both.
         order: Columns that the rows of a file are sorted by.
         needed: Columns that may be null only in a row with `voided`; empty for the other tables.
+        added: Columns that older files of the table lack; there they read as null.
     """
 
     name: str
@@ -76,11 +77,20 @@ class LakeTable:
     partitioning: tuple[str, ...]
     order: tuple[str, ...]
     needed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def file_schema(self) -> pa.Schema:
         """The columns that stand in a file of the table."""
         return pa.schema([field for field in self.schema if field.name not in self.partitioning])
+
+
+def is_file_schema(found: pa.Schema, table: LakeTable) -> bool:
+    """Whether a file has the columns of its table, or those before some were added."""
+    older = [
+        field for field in table.file_schema if field.name not in table.added or field.name in found.names
+    ]
+    return found.equals(pa.schema(older))
 
 
 def polars_schema(schema: pa.Schema) -> dict[str, pl.DataType]:
@@ -300,10 +310,12 @@ def _tables() -> list[LakeTable]:
         ),
         LakeTable(
             "sales_error",
-            "Every refused record as it arrived, with all reasons and its original bytes.",
+            "Every refused record as it arrived, with all reasons and its original bytes. A record that was judged "
+            "again is one more row: the newest judged_at counts, and no codes mean that it is valid.",
             pa.schema(list(_avro_fields("sale_error").values())),
             ("arrived_on",),
             ("customer_id", "delivery_id", "position"),
+            added=("sold_at", "quantity", "unit_price", "voided"),
         ),
         LakeTable(
             "sales_sealed",

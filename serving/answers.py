@@ -83,6 +83,10 @@ class RefusedRecord(Answer):
     sale_id: str | None
     location_id: str | None
     product_id: str | None
+    sold_at: datetime | None = Field(None, description="When it was sold, UTC, as delivered.")
+    quantity: float | None = Field(None, description="How much was sold, as delivered.")
+    unit_price: float | None = Field(None, description="Price of one unit, as delivered.")
+    voided: bool | None = Field(None, description="True when the record withdraws a sale.")
     content: str
     judged_at: datetime = Field(description="When it was refused, UTC.")
 

@@ -51,6 +51,10 @@ ERROR_COLUMNS = (
     "sale_id",
     "location_id",
     "product_id",
+    "sold_at",
+    "quantity",
+    "unit_price",
+    "voided",
     "content",
     "judged_at",
 )
@@ -194,7 +198,11 @@ def list_errors(
     limit: Limit = 100,
     form: Ask = None,
 ) -> Response:
-    """List the refused records of a delivery by their place in the file, with every reason."""
+    """List the refused records of a delivery by their place in the file, with every reason.
+
+    As CSV the sales among them are a delivery file: mend the lines and send it back. The columns that say what was
+    wrong are passed over.
+    """
     chosen = choose(request.headers.get("accept"), form, ERROR_FORMATS)
     delivery = known_delivery(parts, delivery_id)
     query = ("errors", delivery_id)

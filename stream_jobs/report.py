@@ -162,7 +162,8 @@ def _report(delivery: Delivery, log: DeliveryLog, tallies: Tallies, lanes: Mappi
         records=delivery.position,
         valid=count.valid,
         invalid=count.invalid,
-        by_code=dict(sorted(count.by_code.items())),
+        # Sales that were judged again count against what was said before.
+        by_code={code: records for code, records in sorted(count.by_code.items()) if records},
         reason=None,
         accepted_at=delivery.accepted_at,
         done_at=None,

@@ -89,11 +89,23 @@ def judge_work(work: Work, tables: MasterTables, rules: Sequence[Rule], now: dat
     return Judged(work.rows[verdicts.valid], errors, rows, tally)
 
 
-_REFUSED = ("customer_id", "delivery_id", "position", "sale_id", "location_id", "product_id")
+_AS_DELIVERED = {
+    "customer_id": pl.String(),
+    "delivery_id": pl.Int64(),
+    "position": pl.Int64(),
+    "sale_id": pl.String(),
+    "location_id": pl.String(),
+    "product_id": pl.String(),
+    "sold_at": pl.Datetime("us", "UTC"),
+    "quantity": pl.Float64(),
+    "unit_price": pl.Float64(),
+    "voided": pl.Boolean(),
+}
+"""What of a refused sale stands in its SaleError."""
 
 
 def _refused(work: Work, verdicts: Verdicts) -> pl.DataFrame:
-    frame = work.frame.filter(pl.Series(~verdicts.valid)).select(*_REFUSED)
+    frame = work.frame.filter(pl.Series(~verdicts.valid)).select(*_AS_DELIVERED)
     return frame.with_columns(
         verdicts.codes.alias("codes"),
         _qualified(verdicts.messages, frame["delivery_id"], work.without).alias("messages"),
@@ -119,25 +131,12 @@ def _undecodable(work: Work) -> pl.DataFrame:
     found = [f"Expected a sale as its schema says; found {work.bad[place]}." for place in places]
     return pl.DataFrame(
         {
+            **dict.fromkeys(_AS_DELIVERED),
             "customer_id": [customer_of(work.batch.keys[place]) for place in places],
-            "delivery_id": None,
-            "position": None,
-            "sale_id": None,
-            "location_id": None,
-            "product_id": None,
             "codes": [[UNDECODABLE]] * len(places),
             "messages": [[text] for text in found],
         },
-        schema={
-            "customer_id": pl.String,
-            "delivery_id": pl.Int64,
-            "position": pl.Int64,
-            "sale_id": pl.String,
-            "location_id": pl.String,
-            "product_id": pl.String,
-            "codes": _TEXTS,
-            "messages": _TEXTS,
-        },
+        schema={**_AS_DELIVERED, "codes": _TEXTS, "messages": _TEXTS},
     )
 
 

@@ -146,7 +146,7 @@ export class Deliveries {
       shown = element("p", { class: "trouble" }, error.message);
     }
     const link = element("a", { href: address(path, { format: "csv", limit: 100_000 }), download: `refused-${one.delivery_id}.csv` },
-      one.invalid > 100_000 ? "The first 100,000 refused records as CSV" : "All refused records as CSV");
+      one.invalid > 100_000 ? "The first 100,000 refused records as CSV, to mend and send back" : "The refused records as CSV, to mend and send back");
     box.replaceChildren(this.codes(one), shown, element("p", {}, link));
   }
 
