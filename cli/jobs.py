@@ -138,24 +138,28 @@ def report(metrics_port: MetricsPort = None) -> None:
 @app.command()
 def join(metrics_port: MetricsPort = None) -> None:
     """Join valid sales with their location and product and append them to the lake."""
+    from lake.datasets import dataset_in_use
     from stream_jobs.join import run_join
 
-    _run("join", metrics_port, lambda s, stop: run_join(s, open_store(s), stop))
+    _run("join", metrics_port, lambda s, stop: run_join(s, dataset_in_use(s), stop))
 
 
 @app.command()
 def sink(metrics_port: MetricsPort = None) -> None:
     """Append refused records and changes of master data to the lake."""
+    from lake.datasets import dataset_in_use
     from stream_jobs.sink import run_sink
 
-    _run("sink", metrics_port, lambda s, stop: run_sink(s, open_store(s), stop))
+    _run("sink", metrics_port, lambda s, stop: run_sink(s, dataset_in_use(s), stop))
 
 
 @app.command()
 def flows(metrics_port: MetricsPort = None) -> None:
     """Serve the Prefect deployments and run what their schedules start."""
+    from lake.datasets import dataset_in_use
 
     def body(settings: Settings, stop: threading.Event) -> None:
+        dataset_in_use(settings)
         os.environ.update(prefect_environment(settings))
         # Prefect reads its environment when it is imported, and takes seconds for that.
         from flows.serve import run_flows

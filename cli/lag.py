@@ -16,6 +16,7 @@ from infra.errors import UnavailableError
 from infra.kafka import admin, consumer
 from infra.settings import Settings
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
+from stream_jobs.sink import group_of
 
 REQUEST_TIMEOUT_S = 10.0
 MARKERS_MAX = 64
@@ -43,6 +44,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
 }
 """The topics that each consumer group reads; ingest and report follow whole topics."""
 
+WRITERS_OF_THE_LAKE = frozenset({"join", "sink"})
+
 
 def lags(settings: Settings) -> list[Lag]:
     """The lag of each consumer group on each partition of its input topics.
@@ -57,7 +60,7 @@ def lags(settings: Settings) -> list[Lag]:
     try:
         metadata = client.list_topics(timeout=REQUEST_TIMEOUT_S)
         places = {
-            group: [
+            (group_of(group, settings) if group in WRITERS_OF_THE_LAKE else group): [
                 TopicPartition(topic, number)
                 for topic in topics
                 for number in metadata.topics[topic].partitions

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import data, demo, jobs, operate, servers, state
+from cli import data, demo, jobs, lake, operate, servers, state
 from cli.exits import run
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command()(state.replay)
 app.add_typer(jobs.app, name="job")
 app.add_typer(servers.app, name="servers")
 app.add_typer(state.shadows, name="shadow")
+app.add_typer(lake.lake, name="lake")
+app.add_typer(lake.dataset, name="dataset")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import uvicorn
 from cli.stream_view import StreamView
 from infra.blobs import open_store
 from infra.settings import Settings
+from lake.datasets import dataset_in_use
 from serving.app import create_app
 from serving.ports import Content, Receipt
 from stream_jobs.ingest.accept import Desk
@@ -36,13 +37,13 @@ def serve_http(settings: Settings) -> None:
     Raises:
         MissingPartError: Broker, registry or lake cannot be had.
     """
-    store = open_store(settings)
+    store, tables = open_store(settings), dataset_in_use(settings)
     view = StreamView(settings, store)
     desk = Desk(settings, store)
     stop = threading.Event()
     follower = threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True)
     follower.start()
-    app = create_app(settings, store, _HttpDesk(desk), view, view, view)
+    app = create_app(settings, tables, _HttpDesk(desk), view, view, view)
     config = uvicorn.Config(
         app, host=settings.http_host, port=settings.ports.http, log_config=None, access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,

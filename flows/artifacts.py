@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows import report
 from flows.customer_day import BASELINE, Trained
 from flows.outcome import STATE_NAMES, CustomerOutcome
-from infra.blobs import open_store
+from infra.blobs import open_dataset
 from infra.settings import Settings
 from lake.forecasts import ForecastRun
 from lake.manifests import manifest_path
@@ -75,7 +75,7 @@ def facts_of(run: ForecastRun) -> dict[str, str]:
 
 def links_of(settings: Settings, run: ForecastRun) -> dict[str, str]:
     """Where a run lies, and where it is served."""
-    store = open_store(settings)
+    store = open_dataset(settings)
     places = {"Forecasts": store.uri(run.rows_path), "Record": store.uri(run.path)}
     if run.model_path:
         places["Model"] = store.uri(run.model_path)

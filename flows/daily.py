@@ -18,7 +18,7 @@ from flows import tasks
 from flows.customer_day import run_of
 from flows.outcome import CUSTOMER_TAG, RUN_TAG, STATE_NAMES, CustomerOutcome, joint_verdict, outcome_of_run
 from flows.plan import last_day_over
-from infra.blobs import open_store
+from infra.blobs import open_dataset
 from infra.settings import CustomerId, Settings, load_settings
 from lake.forecasts import ForecastRun
 from lake.manifests import Manifest, load_manifest
@@ -77,7 +77,7 @@ def seal(customer_id: CustomerId | None = None) -> State[Any]:
     Args:
         customer_id: The customer; none means each of them.
     """
-    store = open_store(load_settings())
+    store = open_dataset(load_settings())
     now = datetime.now(UTC)
     names = [customer_id] if customer_id else tasks.list_customers(store)
     lines = []
@@ -97,7 +97,7 @@ def publish(customer_id: CustomerId, run_id: str | None = None) -> State[Any]:
         customer_id: The customer.
         run_id: The run; none means the newest that the gate let pass.
     """
-    outcome = tasks.promote(open_store(load_settings()), customer_id, run_id)
+    outcome = tasks.promote(open_dataset(load_settings()), customer_id, run_id)
     _tag(outcome)
     return _state(outcome)
 
@@ -106,7 +106,7 @@ def publish(customer_id: CustomerId, run_id: str | None = None) -> State[Any]:
 def customer_day(customer_id: str, as_of: date | None = None) -> State[Any]:
     """One customer's part of the daily flow."""
     settings, now = load_settings(), datetime.now(UTC)
-    manifest = tasks.seal(open_store(settings), customer_id, now)
+    manifest = tasks.seal(open_dataset(settings), customer_id, now)
     return _forecast(settings, customer_id, manifest, as_of, now, is_trial=False)
 
 
@@ -114,7 +114,7 @@ def customer_day(customer_id: str, as_of: date | None = None) -> State[Any]:
 def trial(customer_id: str, as_of: date | None = None) -> State[Any]:
     """One customer's part of the train flow."""
     settings, now = load_settings(), datetime.now(UTC)
-    manifest = load_manifest(open_store(settings), customer_id)
+    manifest = load_manifest(open_dataset(settings), customer_id)
     return _forecast(settings, customer_id, manifest, as_of, now, is_trial=True)
 
 
@@ -128,7 +128,7 @@ def _forecast(
     is_trial: bool,
 ) -> State[Any]:
     """The steps after the seal."""
-    store, wanted = open_store(settings), settings.flow
+    store, wanted = open_dataset(settings), settings.flow
     through = as_of or last_day_over(now, wanted.time_zone)
     plan = tasks.check(store, customer_id, manifest, through, wanted, is_trial=is_trial)
     if isinstance(plan, CustomerOutcome):
@@ -163,7 +163,7 @@ def _each_customer(
     settings: Settings, customer_id: str | None, act: Callable[[str], State[Any]]
 ) -> State[Any]:
     """Do something for each customer, go on whatever becomes of one, and sum up."""
-    names = [customer_id] if customer_id else tasks.list_customers(open_store(settings))
+    names = [customer_id] if customer_id else tasks.list_customers(open_dataset(settings))
     outcomes = []
     for name in names:
         with tags(f"{CUSTOMER_TAG}{name}"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from flows.outcome import CUSTOMER_TAG, RUN_TAG, CustomerOutcome, outcome_of_run, verdict_of_state
-from infra.blobs import BlobStore, open_store
+from infra.blobs import BlobStore, open_dataset
 from infra.errors import MissingPartError, UnavailableError
 from infra.prefect_server import prefect_environment, prefect_is_ready
 from infra.settings import Settings
@@ -83,7 +83,7 @@ def run_daily(
             state=(state.name if state else None) or "Unknown",
             succeeded=state is not None and state.is_completed(),
             message=(state.message if state else None) or "",
-            customers=tuple(_customer_outcome(open_store(settings), day) for day in days),
+            customers=tuple(_customer_outcome(open_dataset(settings), day) for day in days),
         )
 
 

@@ -34,6 +34,8 @@ from infra.errors import (
 from infra.settings import Settings
 
 SCRATCH = ".scratch"
+DATASETS = "datasets"
+"""Folder of the lake in which its tables are written anew; see `lake.datasets`."""
 SCRATCH_AGE_S_MAX = 24 * 3600.0
 _COPY_BYTES = 4 * 2**20
 _PART = re.compile(r"^[^/\\\x00-\x1f]{1,255}$")
@@ -177,7 +179,20 @@ def open_store(settings: Settings) -> BlobStore:
     Raises:
         SettingError: The URL has another scheme or no bucket.
     """
-    url = settings.lake_url
+    return _opened(settings.lake_url, settings)
+
+
+def open_dataset(settings: Settings) -> BlobStore:
+    """The store of the tables in use: the lake, or the folder in it that `HEADRACE_DATASET` names.
+
+    Raises:
+        SettingError: As in `open_store`.
+    """
+    folder = f"/{DATASETS}/{settings.dataset}" if settings.dataset else ""
+    return _opened(settings.lake_url.rstrip("/") + folder, settings)
+
+
+def _opened(url: str, settings: Settings) -> BlobStore:
     if url.startswith("s3://"):
         # Importing s3fs takes half a second, and a lake in a directory needs none of it.
         from infra.s3_blobs import S3Store

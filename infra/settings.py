@@ -133,6 +133,11 @@ class Settings(BaseSettings):
     lake: str = Field(
         "", description="Where the lake lies: a folder or s3://bucket/prefix; empty means HOME/lake."
     )
+    dataset: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,31})?$",
+        description="Dataset that join and sink write and everybody reads; empty means the lake itself.",
+    )
     broker: str = Field("", description="Kafka bootstrap servers; empty means the embedded broker.")
     registry_url: str = Field("", description="Schema registry; empty means the embedded one.")
     prefect_url: str = Field("", description="Prefect server, without /api; empty means the embedded one.")

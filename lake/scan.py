@@ -53,7 +53,7 @@ def collect(rows: pl.LazyFrame, store: BlobStore) -> pl.DataFrame:
         return rows.collect()
     except (ComputeError, SchemaError, ColumnNotFoundError, FileNotFoundError) as error:
         raise CorruptLakeError(
-            f"a file in {store.location} is not what the lake wrote: {error}; `headrace verify` tells of each"
+            f"a file in {store.location} is not what the lake wrote: {error}; `headrace lake verify` tells of each"
         ) from error
     except OSError as error:
         raise UnavailableError(f"{store.location} did not answer a read: {error}") from error

@@ -33,7 +33,7 @@ from stream_jobs.master_tables import (
     master_keys,
 )
 from stream_jobs.runtime import Batch, Place, Rows, Stream
-from stream_jobs.sink import Piece, Sink, check_passable, pieces, with_source
+from stream_jobs.sink import Piece, Sink, check_passable, group_of, pieces, with_source
 from stream_jobs.waiting import Gate, WaitingRoom, Work
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def run_join(settings: Settings, store: BlobStore, stop: threading.Event) -> Non
         reader = MasterReader(settings, registry, store, JOB)
         reader.start(stop)
         table = AppendTable(store, TABLE)
-        stream = Stream(settings, [SALES_VALIDATED], JOB)
+        stream = Stream(settings, [SALES_VALIDATED], group_of(JOB, settings))
         intake = JoinIntake(settings, stream, reader, registry, table)
         stream.run(Sink(settings, stream, {SALES_VALIDATED: table}, intake), stop)
     finally:

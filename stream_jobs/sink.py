@@ -41,6 +41,11 @@ SINK_TABLES: Mapping[str, str] = {
 """Topics that go to the lake as they are, and their tables."""
 
 
+def group_of(job: str, settings: Settings) -> str:
+    """Consumer group of a job that writes the lake; a dataset has its own, and its own workers."""
+    return f"{job}-{settings.dataset}" if settings.dataset else job
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Rows for one partition's chain.
@@ -306,7 +311,7 @@ def run_sink(
     registry = Registry(settings)
     try:
         tables = {topic: AppendTable(store, SINK_TABLES[topic]) for topic in topics}
-        stream = Stream(settings, topics, JOB)
+        stream = Stream(settings, topics, group_of(JOB, settings))
         stream.run(Sink(settings, stream, tables, PlainIntake(registry, tables)), stop)
     finally:
         registry.close()

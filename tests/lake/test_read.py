@@ -116,5 +116,5 @@ def test_the_errors_of_a_delivery_are_paged_by_position(lake: Lake) -> None:
 def test_a_file_that_is_no_parquet_is_told_as_corrupt(lake: Lake) -> None:
     (file,) = AppendTable(lake.store, "sales_joined").files()
     lake.store.replace(file.path, b"PAR1 but nothing else PAR1")
-    with pytest.raises(CorruptLakeError, match="headrace verify"):
+    with pytest.raises(CorruptLakeError, match="headrace lake verify"):
         lake.raw("sales_joined").polars()

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import polars as pl
 
+from infra.blobs import open_dataset
 from infra.settings import Settings
 
 
 def files(settings: Settings, table: str) -> list[Path]:
     """The files of a table, by name."""
-    return sorted(Path(settings.lake_url, table).glob("arrived_on=*/*.parquet"))
+    return sorted(Path(open_dataset(settings).location, table).glob("arrived_on=*/*.parquet"))
 
 
 def rows(settings: Settings, table: str, customer: str) -> pl.DataFrame:

@@ -1,0 +1,112 @@
+"""`headrace lake` and `dataset`: look the lake over, and write its tables anew beside the old ones."""
+
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from cli.tables import frame_table, terminal
+from infra.blobs import open_store
+from infra.extents import extents
+from infra.settings import Settings, load_settings
+from lake import datasets
+from lake.verify import verify as findings_of
+from schemas.catalogue import SALES_VALIDATED
+from schemas.lake_tables import LAKE_TABLES
+from schemas.registry import Registry
+from stream_jobs.master_reader import MasterReader
+from stream_jobs.starting import Start, start_offsets
+
+lake = typer.Typer(help="Look the lake over.", no_args_is_help=True, rich_markup_mode=None)
+dataset = typer.Typer(
+    help="Write the lake's tables anew, beside the old ones.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)]
+
+
+@lake.command()
+def verify() -> None:
+    """Read the whole lake and tell what is not as it promises: gaps, doubles, digests, columns."""
+    store, console = datasets.dataset_in_use(load_settings()), terminal()
+    with console.status("reading the lake"):
+        found = findings_of(store)
+    for finding in found:
+        console.print(f"{finding.kind}: {finding.path}: {finding.text}", markup=False, highlight=False)
+    if found:
+        raise typer.Exit(1)
+    console.print(f"{store.location} is as it promises", markup=False, highlight=False)
+
+
+@lake.command()
+def ls() -> None:
+    """List the tables with their objects and sizes."""
+    store, console = datasets.dataset_in_use(load_settings()), terminal()
+    rows = []
+    for name, table in LAKE_TABLES.items():
+        stats = store.stats(name)
+        if stats:
+            size = sum(stat.size_bytes for stat in stats.values())
+            rows.append((name, len(stats), round(size / 1e6, 2), table.description))
+    found = pl.DataFrame(rows, schema=["table", "objects", "MB", "what"], orient="row")
+    console.print(frame_table(store.location, found))
+
+
+@dataset.command()
+def begin(
+    name: Name,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Copy what was written before delivery:ID, offset:NUMBER or time:2026-11-01T12:00 and write anew "
+            "what came after; all that the topic still holds by default.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make a dataset; `HEADRACE_DATASET=NAME headrace job join` then writes it."""
+    settings, console = load_settings(), terminal()
+    datasets.check_name(name)
+    moment = Start.parsed(start, "--from") if start else None
+    with console.status("copying"):
+        files = datasets.begin(open_store(settings), name, _cuts(settings, moment))
+    console.print(
+        f"{files} files copied; HEADRACE_DATASET={name} headrace job join (and sink) writes what follows",
+        highlight=False,
+    )
+
+
+def _cuts(settings: Settings, moment: Start | None) -> dict[int, datasets.Cut]:
+    registry = Registry(settings)
+    reader = None
+    try:
+        reader = MasterReader(settings, registry, open_store(settings), "dataset")
+        reader.catch_up()
+        starts = start_offsets(settings, SALES_VALIDATED, moment, reader.log)
+        held = extents(settings, [SALES_VALIDATED])
+        return {place[1]: datasets.Cut(start, held[place].first) for place, start in starts.items()}
+    finally:
+        if reader is not None:
+            reader.close()
+        registry.close()
+
+
+@dataset.command(name="list")
+def list_datasets() -> None:
+    """List the datasets, and which is in use."""
+    settings, console = load_settings(), terminal()
+    for name in datasets.names(open_store(settings)):
+        console.print(f"{name}{' (in use)' if name == settings.dataset else ''}", markup=False)
+    if not settings.dataset:
+        console.print("the lake itself is in use")
+
+
+@dataset.command()
+def drop(name: Name) -> None:
+    """Delete a dataset that is not in use."""
+    settings, console = load_settings(), terminal()
+    if name == settings.dataset:
+        raise typer.BadParameter(f"{name} is in use: set HEADRACE_DATASET to another one first")
+    count = datasets.drop(open_store(settings), name)
+    console.print(f"{count} objects deleted")
