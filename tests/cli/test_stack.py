@@ -6,17 +6,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.kafka import producer
-from infra.settings import PortSettings, Settings, load_settings, settings_environment
+from infra.settings import Settings, settings_environment
 from schemas.catalogue import SALES_INPUT
-from tests import running, s3
+from tests.cli.commands import headrace
 from tests.running import free_port
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
@@ -24,45 +22,6 @@ CUSTOMER = "corner-shop"
 HEADER = "sale_id,location_id,product_id,sold_at,quantity,unit_price\n"
 BOMB = """<!DOCTYPE sales [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]>
 <sales><sale><sale_id>&c;</sale_id></sale></sales>"""
-
-
-def headrace(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line to its end; its standard error is joined to what it prints."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env={**os.environ, **settings_environment(settings), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a stack that runs."""
-    names = ("broker", "registry", "prefect", "http")
-    settings = load_settings(
-        home=tmp_path_factory.mktemp("stack"),
-        ports=PortSettings(metrics=28200, **{name: free_port() for name in names}),
-    )
-    with ExitStack() as servers:
-        if running.ON_KAFKA:
-            broker = servers.enter_context(running.running_broker(tmp_path_factory.mktemp("kafka")))
-            settings = settings.model_copy(update={"broker": broker})
-        if s3.ON_MINIO:
-            lake = servers.enter_context(s3.running_s3(tmp_path_factory.mktemp("minio"))).settings()
-            settings = settings.model_copy(update={"lake": lake.lake, "s3": lake.s3})
-        started = headrace(settings, "up")
-        try:
-            assert started.returncode == 0, started.stdout
-            yield settings
-        finally:
-            stopped = headrace(settings, "down")
-    assert stopped.returncode == 0, stopped.stdout
-    left = subprocess.run(["pgrep", "-f", str(settings.home)], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
 
 
 @pytest.fixture(scope="module")
