@@ -60,8 +60,8 @@ def diff(
     if out is not None:
         WRITERS[out.suffix](found.rows, out)  # type: ignore[operator]
     console.print(
-        f"both have judged {found.messages} messages: {found.rows.height} sales differ, of which {name} would refuse "
-        f"{refused} that are valid now, and take {taken} that are refused now",
+        f"of {found.messages} messages that both have judged {found.rows.height} differ: {name} would refuse "
+        f"{refused} that are valid now and take {taken} that are refused now",
         markup=False,
         highlight=False,
     )

@@ -20,6 +20,11 @@ transactions = Counter("headrace_transactions", "Kafka transactions committed.",
 objects_written = Counter("headrace_objects_written", "Objects written to the lake.", ["table"])
 rows_written = Counter("headrace_rows_written", "Rows written to the lake.", ["table"])
 paused_partitions = Gauge("headrace_paused_partitions", "Partitions that wait for master data.", ["job"])
+lag_messages = Gauge(
+    "headrace_lag_messages",
+    "Messages of a partition that the job has not taken yet; markers of transactions count as well.",
+    ["job", "topic", "partition"],
+)
 batch_seconds = Histogram("headrace_batch_seconds", "Time to handle one batch, seconds.", ["job"])
 http_seconds = Histogram(
     "headrace_http_seconds", "Time to answer one request, seconds.", ["method", "route", "status"]

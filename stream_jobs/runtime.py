@@ -32,6 +32,8 @@ Rows = npt.NDArray[np.int64]
 SESSION_MS = 15_000
 """Silence after which the group gives the partitions of a worker to others, milliseconds."""
 
+LAG_EVERY_S = 5.0
+
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer of the brokers, seconds."""
 
@@ -132,6 +134,7 @@ class Stream:
         self._next: dict[Place, int | None] = {}
         self._failure: BaseException | None = None
         self._stopping = False
+        self._lag_told_s = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -165,6 +168,7 @@ class Stream:
                         handler.take(batch)
                     telemetry.records_in.labels(self._group, batch.topic).inc(len(batch))
                 handler.turn(time.monotonic())
+                self._tell_lag(time.monotonic())
             handler.finish()
         except KafkaException as error:
             raise UnavailableError(f"group {self._group}: {_text(error)}") from error
@@ -173,6 +177,16 @@ class Stream:
             # What the handler has in hand is finished, or must not be touched any more.
             self._stopping = True
             self._consumer.close()
+
+    def _tell_lag(self, now_s: float) -> None:
+        """Keep the metric of the lag up to date, from what the client knows of the ends without asking."""
+        if now_s - self._lag_told_s < LAG_EVERY_S:
+            return
+        self._lag_told_s = now_s
+        for place, position in self._next.items():
+            if position is not None:
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+                telemetry.lag_messages.labels(self._group, *place).set(max(end - position, 0))
 
     def _raise_failure(self) -> None:
         """Raise what a handler raised in a rebalance, where the client library cannot carry it."""
@@ -246,7 +260,8 @@ class Stream:
             except BaseException as error:  # noqa: BLE001  It is raised from the loop.
                 self._failure = error
         for place in places:
-            self._next.pop(place, None)
+            if self._next.pop(place, None) is not None:
+                telemetry.lag_messages.labels(self._group, *place).set(0)
         self._consumer.incremental_unassign(partitions)
 
     def _batches(self, messages: Sequence[Message]) -> list[Batch]:
