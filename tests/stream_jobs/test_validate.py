@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from prometheus_client import REGISTRY
 
 from infra.errors import FaultError
 from stream_jobs.validate import run_validate
@@ -25,6 +26,10 @@ def test_valid_sales_go_on_byte_for_byte_and_the_others_with_every_reason(world:
     )
     with running_job(lambda stop: run_validate(world.settings, world.store, stop)):
         wait_until(lambda: world.judged() == (1000, 1), "all verdicts")
+        place = {"job": "validate", "topic": "sales-input", "partition": "0"}
+        wait_until(
+            lambda: REGISTRY.get_sample_value("headrace_lag_messages", place) == 0, "the metric of the lag"
+        )
     assert [(m.partition(), m.key(), m.value()) for m in world.messages("sales-validated")] == [
         (m.partition(), m.key(), m.value())
         for m in world.messages("sales-input")
