@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check docs format lock bench-channel bench-restore bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check docs format lock bench-channel bench-restore bench-latency bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one
 
 bench-restore: $(READY) ## A killed validate with a million products: from a snapshot, and from the topics
 	$(BIN)/python -m benchmarks.restore
+
+bench-latency: $(READY) ## From a sale to its verdict and to the lake, at 100 to 10,000 a second; KAFKA=1 for Apache Kafka
+	$(BIN)/python -m benchmarks.latency $(if $(KAFKA),--on-kafka)
 
 bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.m5_accuracy

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from cli.parts import BROKER, REGISTRY, stack_parts
 from infra.errors import UnavailableError
+from infra.kafka import broker_answers
+from infra.servers.apache_kafka import cluster_nodes, kafka_command, kafka_jars
 from infra.settings import Settings, load_settings
 from infra.supervised import Supervisor
 from schemas import catalogue
@@ -24,6 +27,23 @@ def own_settings(folder: Path) -> Settings:
     os.environ["HEADRACE_PORTS__METRICS"] = "28100"
     os.environ.setdefault("HEADRACE_STREAM__FLUSH_S_MAX", "10")
     return load_settings()
+
+
+@contextmanager
+def running_kafka(folder: Path) -> Iterator[None]:
+    """Apache Kafka in a folder; settings that are read in the block name it as the broker."""
+    port = _free_port()
+    (node,) = cluster_nodes(folder, [(port, _free_port())])
+    command = kafka_command(kafka_jars(load_settings().cache), node)
+    os.environ["HEADRACE_BROKER"] = f"127.0.0.1:{port}"
+    with (folder / "kafka.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        await_true(lambda: broker_answers(load_settings()), "Apache Kafka")
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @contextmanager

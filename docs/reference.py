@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from cli.main import app
-from infra.settings import Settings
+from infra.settings import PROFILES, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("infra", "schemas", "lake", "ml", "stream_jobs", "flows", "serving", "cli", "benchmarks", "docs")
@@ -54,6 +54,16 @@ def settings() -> str:
         default = field.get_default(call_default_factory=True)
         shown = "" if default is None or default in ("", {}) else f"`{default}`"
         lines.append(f"| `{name}` | {shown} | {field.description} |")
+    lines += [
+        "",
+        "## Profiles",
+        "",
+        "`HEADRACE_PROFILE` chooses other defaults; what is set by name wins.",
+        "",
+    ]
+    lines += ["| profile | variable | default in it |", "|---|---|---|"]
+    for profile, changed in PROFILES.items():
+        lines += [f"| `{profile}` | `HEADRACE_STREAM__{n.upper()}` | `{v:g}` |" for n, v in changed.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -54,7 +54,7 @@ def producer(settings: Settings, transactional_id: str | None = None, **properti
         "acks": "all",
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
-        "linger.ms": 20,
+        "linger.ms": settings.stream.linger_ms,
         "batch.size": 1_000_000,
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 512 * 1024,
@@ -63,6 +63,10 @@ def producer(settings: Settings, transactional_id: str | None = None, **properti
     if transactional_id is not None:
         config["transactional.id"] = transactional_id
         config["transaction.timeout.ms"] = 60_000
+        # A transaction that begins while the markers of the last one are still being written is told to try
+        # again, nearly always; librdkafka's own 100 ms would be most of the time that a transaction takes.
+        config["retry.backoff.ms"] = 2
+        config["retry.backoff.max.ms"] = 100
     return Producer({**config, **client_config(settings)}, logger=client_logger)
 
 

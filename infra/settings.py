@@ -8,11 +8,19 @@ description; secrets do not show in `repr`. Nested settings use two underscores,
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from infra.errors import SettingError
@@ -80,10 +88,15 @@ class StreamSettings(BaseModel):
         description="Python module (or module:NAME) with the rules that sales are judged by.",
     )
     batch_rows_max: int = Field(20_000, ge=1, description="Messages taken at once.")
-    batch_wait_ms: int = Field(50, ge=1, description="Longest wait for a batch to fill, milliseconds.")
+    batch_wait_ms: int = Field(
+        50, ge=0, description="Longest wait for a batch to fill after its first message, milliseconds."
+    )
     transaction_rows_max: int = Field(50_000, ge=1, description="Messages judged in one Kafka transaction.")
     transaction_wait_ms: int = Field(
-        500, ge=1, description="Longest life of a transaction with rows in it, milliseconds."
+        500, ge=0, description="Longest life of a transaction with rows in it, milliseconds."
+    )
+    linger_ms: int = Field(
+        20, ge=0, description="Longest wait of a written message for others to be sent with, milliseconds."
     )
     master_wait_s_max: float = Field(
         3600.0,
@@ -100,6 +113,13 @@ class StreamSettings(BaseModel):
     flush_s_max: float = Field(
         30.0, gt=0, description="Age of a partition's oldest buffered row that closes a file, seconds."
     )
+
+
+PROFILES: Mapping[str, Mapping[str, float]] = {
+    "throughput": {},
+    "latency": {"batch_wait_ms": 0, "transaction_wait_ms": 0, "linger_ms": 0, "flush_s_max": 5.0},
+}
+"""What a profile makes of the defaults of `StreamSettings`; what is set by name wins."""
 
 
 class FlowSettings(BaseModel):
@@ -149,6 +169,10 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port on which a job serves its metrics; 0 serves none."
     )
+    profile: Literal["throughput", "latency"] = Field(
+        "throughput",
+        description="What the stream jobs are tuned for; `latency` has other defaults, see Profiles below.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe message logged."
     )
@@ -164,6 +188,15 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     stream: StreamSettings = StreamSettings()
     flow: FlowSettings = FlowSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profiled(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The stream's settings with the defaults of the profile where nothing is set by name."""
+        stream = data.get("stream", {})
+        if not isinstance(stream, dict):
+            return data
+        return {**data, "stream": {**PROFILES.get(data.get("profile", ""), {}), **stream}}
 
     @field_validator("kafka")
     @classmethod

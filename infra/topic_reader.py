@@ -19,6 +19,7 @@ from infra.settings import Settings
 logger = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10.0
+ROWS_MAX = 10_000
 
 
 class TopicReader:
@@ -76,14 +77,23 @@ class TopicReader:
             )
         return sorted(found.partitions)
 
-    def poll(self, rows_max: int = 10_000, timeout_s: float = 0.05) -> list[Message]:
-        """Take what has come, at most `rows_max` messages, waiting at most `timeout_s` for the first.
+    def poll(self, rows_max: int = ROWS_MAX, timeout_s: float = 0.05, gather_s: float = 0.0) -> list[Message]:
+        """Take what has come, at most `rows_max` messages.
+
+        Args:
+            rows_max: Most messages taken.
+            timeout_s: Longest wait for the first, seconds.
+            gather_s: Longest wait for others after it, seconds.
 
         Raises:
             FaultError: A topic does not have the offset that is next any more, or not yet.
             UnavailableError: The brokers reported an error that the client cannot mend by itself.
         """
-        return self._taken(self._consumer.consume(rows_max, timeout_s))
+        # To consume many is to wait for all of them, or for the whole time.
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        return self._taken([first, *self._consumer.consume(rows_max - 1, gather_s)])
 
     def _taken(self, received: Sequence[Message]) -> list[Message]:
         """The messages among what was received; the positions follow."""
@@ -123,7 +133,7 @@ class TopicReader:
             if time.monotonic() > deadline:
                 places = ", ".join(f"{topic} [{number}]" for topic, number in missing)
                 raise UnavailableError(f"the end of {places} was not reached within {timeout_s:g} s")
-            if batch := self.poll(timeout_s=0.1):
+            if batch := self._taken(self._consumer.consume(ROWS_MAX, 0.1)):
                 yield batch
 
     def _ends(self, timeout_s: float) -> dict[tuple[str, int], int]:

@@ -247,7 +247,7 @@ def run_report(settings: Settings, store: BlobStore, stop: threading.Event) -> N
             position = sum(reader.positions.values())
             if timer.due(position, time.monotonic()):
                 timer.write(position, reporter.capture(reader.positions, topic_ids))
-            reporter.apply(reader.poll(timeout_s=_POLL_S))
+            reporter.apply(reader.poll(timeout_s=_POLL_S, gather_s=_POLL_S))
         reporter.publish(datetime.now(UTC))
         timer.close()
     finally:

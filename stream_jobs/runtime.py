@@ -32,6 +32,9 @@ Rows = npt.NDArray[np.int64]
 SESSION_MS = 15_000
 """Silence after which the group gives the partitions of a worker to others, milliseconds."""
 
+IDLE_S = 0.02
+"""Longest wait for a first message; then the handler has its turn, and looks at what it holds."""
+
 LAG_EVERY_S = 5.0
 
 ANSWER_S_MAX = 30.0
@@ -161,7 +164,7 @@ class Stream:
             )
             telemetry.ready.set(1)
             while not stop.is_set():
-                messages = self._consumer.consume(self._rows_max, self._wait_s)
+                messages = self._received()
                 self._raise_failure()
                 for batch in self._batches(messages):
                     with telemetry.batch_seconds.labels(self._group).time():
@@ -177,6 +180,11 @@ class Stream:
             # What the handler has in hand is finished, or must not be touched any more.
             self._stopping = True
             self._consumer.close()
+
+    def _received(self) -> list[Message]:
+        """What has come: the first message as soon as it is there, and what comes in the wait after it."""
+        first = self._consumer.poll(IDLE_S)
+        return [] if first is None else [first, *self._consumer.consume(self._rows_max - 1, self._wait_s)]
 
     def _tell_lag(self, now_s: float) -> None:
         """Keep the metric of the lag up to date, from what the client knows of the ends without asking."""

@@ -60,6 +60,23 @@ def test_another_process_loads_the_same_settings(tmp_path: Path, monkeypatch: py
     assert first.kafka == {"sasl.mechanism": "PLAIN"}
 
 
+def test_a_profile_changes_defaults_and_what_is_set_by_name_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = load_settings().stream
+    monkeypatch.setenv("HEADRACE_PROFILE", "latency")
+    tuned = load_settings()
+    assert (tuned.stream.transaction_wait_ms, tuned.stream.linger_ms) == (0, 0)
+    assert usual.transaction_wait_ms > 0
+    assert tuned.stream.batch_rows_max == usual.batch_rows_max
+    monkeypatch.setenv("HEADRACE_STREAM__TRANSACTION_WAIT_MS", "70")
+    by_name = load_settings(home=tmp_path)
+    assert (by_name.stream.transaction_wait_ms, by_name.stream.linger_ms) == (70, 0)
+    for name, value in settings_environment(by_name).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == by_name
+
+
 def test_every_setting_says_what_it_is() -> None:
     nested: list[type[BaseModel]] = [type(value) for _, value in Settings() if isinstance(value, BaseModel)]
     assert len(nested) == 5

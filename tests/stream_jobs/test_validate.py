@@ -1,11 +1,15 @@
 """Validation on a real broker."""
 
+import statistics
+import time
 from collections import Counter
 
 import pytest
 from prometheus_client import REGISTRY
 
 from infra.errors import FaultError
+from infra.settings import PROFILES
+from infra.topic_reader import TopicReader
 from stream_jobs.validate import run_validate
 from tests.running import running_job, wait_until
 from tests.stream_jobs.world import World, sales_frame
@@ -87,6 +91,25 @@ def test_what_is_judged_after_the_longest_wait_says_so(world: World) -> None:
     for error in world.records("sales-error"):
         assert error["codes"] == ["unknown_location"]
         assert f"Judged without delivery {never} (locations)" in error["messages"][0]
+
+
+def test_tuned_for_latency_a_sale_is_judged_without_waiting_for_others(world: World) -> None:
+    world.deliver_masters("locations", ["L1"])
+    world.deliver_masters("products", ["P1"])
+    tuned = world.with_stream(**PROFILES["latency"])
+    delivery_id = world.accept("sales")
+    reader = TopicReader(world.settings, ["sales-validated"], "test")
+    with running_job(lambda stop: run_validate(tuned, world.store, stop)):
+        took = []
+        for number in range(1, 12):
+            frame = sales_frame(world.customer, delivery_id, 1, first=number)
+            world.sales(delivery_id, 0, frame)
+            began, value = time.monotonic(), world.codecs["sales-input"].encode(frame)[0]
+            wait_until(lambda: value in [m.value() for m in reader.poll(timeout_s=1.0)], "the verdict")  # noqa: B023
+            took.append(time.monotonic() - began)
+    reader.close()
+    # Tuned for throughput, each would have waited for half a second.
+    assert statistics.median(took[1:]) < world.settings.stream.transaction_wait_ms / 1000
 
 
 def test_poison_costs_only_itself(world: World) -> None:
