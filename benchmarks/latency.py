@@ -179,7 +179,6 @@ def _measure(
     ends = extents(settings, [target])
     reader.assign([TopicPartition(*place, extent.end) for place, extent in ends.items()])
     read: list[tuple[float, int, bytes]] = []
-    all_sent = threading.Event()
 
     def follow() -> None:
         deadline = time.monotonic() + seconds + ARRIVE_S_MAX
@@ -188,7 +187,6 @@ def _measure(
             taken = [] if first is None else [first, *reader.consume(10_000, 0)]
             now = time.monotonic()
             read.extend((now, m.partition() or 0, m.value() or b"") for m in taken if m.error() is None)
-        all_sent.wait()
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -204,7 +202,6 @@ def _measure(
         if number % 100 == 0:
             writer.poll(0)
     writer.flush(30)
-    all_sent.set()
     thread.join()
     reader.close()
     return Passed(sent, _arrivals(values, read, partitions))
