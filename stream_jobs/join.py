@@ -30,6 +30,7 @@ from stream_jobs.master_tables import (
     UNKNOWN,
     MasterTables,
     VersionedTable,
+    coded_keys,
     master_keys,
 )
 from stream_jobs.runtime import Batch, Place, Rows, Stream
@@ -68,8 +69,8 @@ def find(frame: pl.DataFrame, tables: MasterTables) -> Found:
     """Look up the master data of sales as of their deliveries."""
     deliveries = frame["delivery_id"]
     return Found(
-        tables.locations.lookup(master_keys(frame, "location_id"), deliveries),
-        tables.products.lookup(master_keys(frame, "product_id"), deliveries),
+        tables.locations.lookup(coded_keys(frame, "location_id"), deliveries),
+        tables.products.lookup(coded_keys(frame, "product_id"), deliveries),
     )
 
 

@@ -11,10 +11,12 @@ import logging
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from stream_jobs.local_days import is_time_zone
 
@@ -54,6 +56,19 @@ def state_schema(columns: Mapping[str, pl.DataType]) -> pl.Schema:
     return pl.Schema({_KEY: pl.String(), **columns, **numbers})
 
 
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Strings of many rows, each distinct one once: looking them up costs what the distinct ones cost.
+
+    Attributes:
+        names: The distinct strings.
+        codes: Place of each row's string among them, -1 of a null; shape `(n_rows,)`.
+    """
+
+    names: Sequence[str]
+    codes: Rows
+
+
 class VersionedTable:
     """Versions of records by key.
 
@@ -63,7 +78,7 @@ class VersionedTable:
 
     def __init__(self, columns: Mapping[str, pl.DataType]) -> None:
         self._columns = dict(columns)
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str | None, int] = {}
         self._delivery = array("q")
         self._offset = array("q")
         self._older = array("q")
@@ -164,40 +179,40 @@ class VersionedTable:
             last = self._chunks.pop()
             self._chunks[-1] = pl.concat([self._chunks[-1], last], rechunk=True)
 
-    def lookup(self, keys: pl.Series, deliveries: pl.Series) -> Rows:
+    def lookup(self, keys: Coded, deliveries: pl.Series) -> Rows:
         """The row of each key's newest version from a delivery before the given one.
 
         Args:
-            keys: Keys, strings, shape `(n_rows,)`; a null is unknown.
+            keys: Keys, shape `(n_rows,)`; one that is null is unknown.
             deliveries: Delivery of the record that asks, `Int64`, shape `(n_rows,)`.
 
         Returns:
             Rows, shape `(n_rows,)`; `UNKNOWN` where there is no such version.
         """
-        asked = pl.DataFrame([keys.alias("key"), deliveries.alias("delivery")])
-        distinct = asked.unique()
-        found = [
-            self._version(key, delivery)
-            for key, delivery in zip(distinct["key"].to_list(), distinct["delivery"].to_list(), strict=True)
-        ]
-        if distinct.height == 1:
-            return np.full(asked.height, found[0], dtype=np.int64)
-        rows = asked.join(
-            distinct.with_columns(pl.Series("row", found, dtype=pl.Int64)),
-            on=["key", "delivery"],
-            how="left",
-            nulls_equal=True,
-            maintain_order="left",
-        )
-        return rows["row"].to_numpy()
+        # Code -1, of a null, is the place of the None at the end.
+        names, codes = [*keys.names, None], keys.codes
+        before = deliveries.to_numpy()
+        if len(before) and (before == before[0]).all():
+            return self._versions(names, np.full(len(names), before[0]))[codes]
+        distinct, turns = np.unique(before, return_inverse=True)
+        pairs, places = np.unique(codes * len(distinct) + turns, return_inverse=True)
+        asked = [names[code] for code in (pairs // len(distinct)).tolist()]
+        return self._versions(asked, distinct[pairs % len(distinct)])[places]
 
-    def _version(self, key: str | None, delivery: int) -> int:
-        if key is None:
-            return UNKNOWN
-        row = self._newest.get(key, UNKNOWN)
-        while row != UNKNOWN and self._delivery[row] >= delivery:
-            row = self._older[row]
-        return row
+    def _versions(self, names: Sequence[str | None], before: Rows) -> Rows:
+        """The row of each key's newest version from a delivery before the one beside it."""
+        newest = self._newest.get
+        rows = np.fromiter((newest(name, UNKNOWN) for name in names), np.int64, len(names))
+        known = np.flatnonzero(rows != UNKNOWN)
+        if len(known):
+            brought = np.frombuffer(self._delivery, np.int64)[rows[known]]
+            # Of most keys the newest version is old enough.
+            for place in known[brought >= before[known]].tolist():
+                row = int(rows[place])
+                while row != UNKNOWN and self._delivery[row] >= before[place]:
+                    row = self._older[row]
+                rows[place] = row
+        return rows
 
     def oldest(self, key: str) -> int:
         """The row of a key's oldest version, or `UNKNOWN`."""
@@ -299,3 +314,19 @@ def master_keys(frame: pl.DataFrame, id_column: str) -> pl.Series:
     """`customer_id/id` of each row, which no other customer's can equal; null where the id is null."""
     keyed = pl.concat_str(["customer_id", id_column], separator="/")
     return frame.select(key=keyed)["key"]
+
+
+def coded_keys(frame: pl.DataFrame, id_column: str) -> Coded:
+    """The keys of `master_keys` by code."""
+    customers = frame["customer_id"]
+    if frame.height and customers.null_count() == 0 and (customers == customers[0]).all():
+        ids = coded(frame[id_column])
+        return Coded([f"{customers[0]}/{name}" for name in ids.names], ids.codes)
+    return coded(master_keys(frame, id_column))
+
+
+def coded(values: pl.Series) -> Coded:
+    """Strings by code."""
+    found = values.to_arrow().dictionary_encode()
+    codes = found.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return Coded(cast("list[str]", found.dictionary.to_pylist()), codes)

@@ -283,7 +283,7 @@ def pieces(batch: Batch, frame: pl.DataFrame, rows: Rows) -> list[Piece]:
             Piece(
                 place,
                 int(batch.offsets[first]),
-                int(batch.timestamps_ms[first]),
+                batch.timestamp_ms(first),
                 next_offsets[place],
                 frame if own.all() else frame.filter(pl.Series(own)),
             )

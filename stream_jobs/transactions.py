@@ -8,9 +8,9 @@ such a transaction is read from the topics, never guessed.
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra import telemetry
 from infra.errors import CommitUnknownError, FaultError, FencedError, NotCommittedError, UnavailableError
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer to a step of a transaction, seconds; below the transaction's own time-out."""
 
+Note = Callable[[KafkaError | None, Message], None]
+"""Hears what became of a message, from within a later `poll`."""
+
 
 class Transactions:
     """Writes messages in transactions under one transactional id.
@@ -30,20 +33,23 @@ class Transactions:
         settings: Where the brokers are.
         transactional_id: Name of this writer; starting a second one fences the first.
         job: Name of the job in the metrics.
+        noting: Whether notes are given to messages; every message then costs more.
 
     Raises:
         UnavailableError: The brokers did not answer.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str, job: str) -> None:
+    def __init__(self, settings: Settings, transactional_id: str, job: str, *, noting: bool = False) -> None:
         self._id = transactional_id
         self._job = job
-        self._producer = producer(settings, transactional_id)
+        self._producer = producer(settings, transactional_id, delivery_report_only_error=not noting)
         self._open = False
         try:
             self._producer.init_transactions(ANSWER_S_MAX)
         except KafkaException as error:
-            raise _wrapped(error, f"starting transactions as {transactional_id}", UnavailableError) from error
+            raise wrapped(
+                error.args[0], f"starting transactions as {transactional_id}", UnavailableError
+            ) from error
 
     def write(
         self, topic: str, partition: int, values: Sequence[bytes | None], keys: Sequence[bytes | str | None]
@@ -57,39 +63,61 @@ class Transactions:
             keys: Keys; shape `(n_rows,)`.
 
         Raises:
-            FaultError: A message cannot be written at all, such as one that is too large.
+            FaultError: A message is too large.
+            FencedError: Another process has this writer's name.
+            NotCommittedError: The transaction has failed already.
             UnavailableError: The producer's queue stayed full.
         """
+        self._begin()
+        # One call a message is cheaper than `produce_batch`, which wants a dictionary of each.
+        produce = self._producer.produce
+        for value, key in zip(values, keys, strict=True):
+            try:
+                produce(topic, value, key, partition)
+            except (BufferError, KafkaException):
+                self._put(topic, partition, value, key)
+        telemetry.records_out.labels(self._job, topic).inc(len(values))
+
+    def _begin(self) -> None:
         if not self._open:
             self._producer.begin_transaction()
             self._open = True
-        left = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
-        deadline = time.monotonic() + ANSWER_S_MAX
-        while left:
-            if self._producer.produce_batch(topic, left, partition=partition) == len(left):
-                break
-            # The producer takes messages in order until its queue is full, and marks those it did not take.
-            left = [message for message in left if "_error" in message]
-            self._check_only_full(topic, left)
-            if time.monotonic() > deadline:
-                raise UnavailableError(f"{topic}: the producer's queue was full for {ANSWER_S_MAX:g} s")
-            self._producer.poll(0.05)
-            left = [{"value": message["value"], "key": message["key"]} for message in left]
-        telemetry.records_out.labels(self._job, topic).inc(len(values))
 
-    @staticmethod
-    def _check_only_full(topic: str, refused: Sequence[Mapping[str, object]]) -> None:
-        for message in refused:
-            error = message["_error"]
-            if not isinstance(error, KafkaError) or error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001
-                value = message["value"]
-                size = len(value) if isinstance(value, bytes) else 0
-                reason = error.str() if isinstance(error, KafkaError) else str(error)
+    def _put(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes | None,
+        key: bytes | str | None,
+        note: Note | None = None,
+    ) -> None:
+        """Hand one message over, waiting for room in the producer's queue; `note` hears what became of it.
+
+        Raises:
+            HeadraceError: As `write`.
+        """
+        deadline = time.monotonic() + ANSWER_S_MAX
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=note)
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"{topic}: the producer's queue was full for {ANSWER_S_MAX:g} s"
+                    ) from None
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise wrapped(
+                        error.args[0], f"{self._id}: writing to {topic}", NotCommittedError
+                    ) from error
                 raise FaultError(
-                    f"{topic}: a message of {size} bytes cannot be written: {reason}. Nothing past it is "
-                    "committed. If it is too large, raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's "
+                    f"{topic}: a message of {len(value or b'')} bytes cannot be written: {error.args[0].str()}. "
+                    "Nothing past it is committed. Raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's "
                     "max.message.bytes."
-                )
+                ) from error
+            else:
+                return
 
     def commit(
         self, offsets: Mapping[tuple[str, int], int] | None = None, group: Consumer | None = None
@@ -107,16 +135,14 @@ class Transactions:
         """
         if not self._open and not offsets:
             return
-        if not self._open:
-            self._producer.begin_transaction()
-            self._open = True
+        self._begin()
         if offsets and group is not None:
             self._send(offsets, group)
         try:
             self._producer.commit_transaction(ANSWER_S_MAX)
         except KafkaException as error:
             kind = NotCommittedError if error.args[0].txn_requires_abort() else CommitUnknownError
-            raise _wrapped(error, f"{self._id}: committing", kind) from error
+            raise wrapped(error.args[0], f"{self._id}: committing", kind) from error
         self._open = False
         telemetry.transactions.labels(self._job).inc()
 
@@ -127,7 +153,7 @@ class Transactions:
         except KafkaException as error:
             # Also when the group began a new generation meanwhile: the transaction can only be aborted then,
             # and the worker that starts in this one's place is the same member and judges those sales again.
-            raise _wrapped(error, f"{self._id}: adding offsets", NotCommittedError) from error
+            raise wrapped(error.args[0], f"{self._id}: adding offsets", NotCommittedError) from error
 
     def close(self) -> None:
         """Leave no transaction open behind: readers of committed messages would wait for it to time out."""
@@ -147,10 +173,8 @@ _FENCED = frozenset(
 )
 
 
-def _wrapped(
-    error: KafkaException, doing: str, kind: type[UnavailableError]
-) -> FencedError | UnavailableError:
-    cause = error.args[0]
-    if cause.code() in _FENCED:
-        return FencedError(f"{doing}: another process has taken over: {cause.str()}")
-    return kind(f"{doing}: {cause.str()}")
+def wrapped(error: KafkaError, doing: str, kind: type[UnavailableError]) -> FencedError | UnavailableError:
+    """What an error of the client library means for a transaction; `kind` unless another process has taken over."""
+    if error.code() in _FENCED:
+        return FencedError(f"{doing}: another process has taken over: {error.str()}")
+    return kind(f"{doing}: {error.str()}")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from stream_jobs.local_days import local_days
-from stream_jobs.master_tables import UNKNOWN, MasterTables, master_keys
+from stream_jobs.master_tables import UNKNOWN, MasterTables, coded_keys
 from stream_jobs.rules import UNDECODABLE, Rule, Verdicts, judge
 from stream_jobs.waiting import Work
 
@@ -26,8 +26,8 @@ _CUSTOMER_KEY = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})/")
 def with_master_data(frame: pl.DataFrame, tables: MasterTables) -> pl.DataFrame:
     """Sales with what the rules ask of their locations and products, as of each sale's delivery."""
     deliveries = frame["delivery_id"]
-    locations = tables.locations.lookup(master_keys(frame, "location_id"), deliveries)
-    products = tables.products.lookup(master_keys(frame, "product_id"), deliveries)
+    locations = tables.locations.lookup(coded_keys(frame, "location_id"), deliveries)
+    products = tables.products.lookup(coded_keys(frame, "product_id"), deliveries)
     known = tables.locations.gather(locations, ["time_zone", "opened_on", "closed_on"])
     if known["opened_on"].null_count() == known["closed_on"].null_count() == frame.height:
         sold_on = pl.Series([None], dtype=pl.Date).new_from_index(0, frame.height)

@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from infra.errors import FaultError, FencedError, MissingPartError, NotCommittedError, UnavailableError
+from infra import telemetry
+from infra.errors import FencedError, MissingPartError, NotCommittedError, UnavailableError
 from infra.settings import Settings
 from schemas.partitioning import partitions_of
-from stream_jobs.transactions import ANSWER_S_MAX, Transactions
+from stream_jobs.transactions import ANSWER_S_MAX, Transactions, wrapped
 
 Ends = dict[tuple[str, int], int]
 
@@ -31,7 +32,7 @@ class EndTransactions(Transactions):
     """
 
     def __init__(self, settings: Settings, transactional_id: str, job: str) -> None:
-        super().__init__(settings, transactional_id, job)
+        super().__init__(settings, transactional_id, job, noting=True)
         self._partitions: dict[str, int] = {}
         self._awaited: set[tuple[str, int]] = set()
         self._ends: Ends = {}
@@ -64,7 +65,9 @@ class EndTransactions(Transactions):
             rows = np.flatnonzero(partitions == partition).tolist()
             *others, last = rows
             self.write(topic, partition, [values[row] for row in others], [texts[row] for row in others])
-            self._write_last(topic, partition, values[last], texts[last])
+            self._awaited.add((topic, partition))
+            self._put(topic, partition, values[last], texts[last], self._note)
+            telemetry.records_out.labels(self._job, topic).inc()
 
     def ends(self) -> Ends:
         """Wait until all that `spread` wrote since the last call lies in the topics; tell the last offsets.
@@ -90,27 +93,6 @@ class EndTransactions(Transactions):
         found, self._ends = self._ends, {}
         return found
 
-    def _write_last(self, topic: str, partition: int, value: bytes, key: str) -> None:
-        self._awaited.add((topic, partition))
-        deadline = time.monotonic() + ANSWER_S_MAX
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, on_delivery=self._note)
-            except BufferError:
-                if time.monotonic() > deadline:
-                    raise UnavailableError(
-                        f"{topic}: the producer's queue was full for {ANSWER_S_MAX:g} s"
-                    ) from None
-                self._producer.poll(0.05)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise _failure(error.args[0]) from error
-                raise FaultError(
-                    f"{topic}: a message of {len(value)} bytes cannot be written: {error}"
-                ) from error
-            else:
-                return
-
     def _note(self, error: KafkaError | None, message: Message) -> None:
         place = (message.topic() or "", message.partition() or 0)
         if error is not None:
@@ -135,13 +117,8 @@ class EndTransactions(Transactions):
         return self._partitions[topic]
 
 
-_FENCED = frozenset(
-    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001
-)
-
-
-def _failure(error: KafkaError) -> FencedError | NotCommittedError:
+def _failure(error: KafkaError) -> FencedError | UnavailableError:
     """What it means that a message of an open transaction was not written."""
-    if error.code() in _FENCED:
-        return FencedError(f"writing records: another process has taken over: {error.str()}")
-    return NotCommittedError(f"writing records: {error.str()}; starting again goes on behind the last commit")
+    return wrapped(
+        error, "writing records (starting again goes on behind the last commit)", NotCommittedError
+    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_jobs.master_tables import UNKNOWN, MasterTables, VersionedTable
+from stream_jobs.master_tables import UNKNOWN, MasterTables, VersionedTable, coded, coded_keys, master_keys
 
 OFFSETS = pl.int_range(1000, eager=True)
 Records = list[tuple[str, int, int]]
@@ -41,7 +41,7 @@ def test_a_look_up_finds_the_newest_version_before_the_delivery_also_when_restor
         earlier = [value for name, brought, value in records if name == key and brought < delivery]
         wanted.append(earlier[-1] if earlier else None)
     keys = pl.Series([key for key, _ in asked], dtype=pl.String)
-    rows = table.lookup(keys, pl.Series([delivery for _, delivery in asked], dtype=pl.Int64))
+    rows = table.lookup(coded(keys), pl.Series([delivery for _, delivery in asked], dtype=pl.Int64))
     assert table.gather(rows)["value"].to_list() == wanted
 
 
@@ -56,7 +56,7 @@ def test_a_delivery_that_repeats_what_is_known_adds_no_version() -> None:
     assert (len(table), table.keys) == (1000, 1000)
     table.add(keys, pl.Series([9] * 1000), OFFSETS, attributes.with_columns(pl.lit("new").alias("text")))
     assert len(table) == 2000
-    seen = table.gather(table.lookup(pl.Series(["k3", "k3"]), pl.Series([9, 10])))
+    seen = table.gather(table.lookup(coded(pl.Series(["k3", "k3"])), pl.Series([9, 10])))
     assert seen["text"].to_list() == [None, "new"]
 
 
@@ -67,7 +67,7 @@ def test_chunks_stay_few_however_small_the_batches_are() -> None:
             pl.Series([f"k{number}"]), pl.Series([1]), pl.Series([number]), pl.DataFrame({"value": [number]})
         )
     assert len(table._chunks) < 12
-    rows = table.lookup(pl.Series([f"k{n}" for n in range(300)]), pl.Series([2] * 300))
+    rows = table.lookup(coded(pl.Series([f"k{n}" for n in range(300)])), pl.Series([2] * 300))
     assert table.gather(rows)["value"].to_list() == list(range(300))
 
 
@@ -91,9 +91,19 @@ def test_a_location_without_a_time_zone_that_exists_is_passed_over_and_told(
     )
     with caplog.at_level(logging.ERROR):
         tables.add_locations(frame, pl.Series([0, 1]))
-    found = tables.locations.lookup(pl.Series(["acme/L1", "acme/L2"]), pl.Series([2, 2]))
+    found = tables.locations.lookup(coded_keys(frame, "location_id"), pl.Series([2, 2]))
     assert (found == np.array([UNKNOWN, 0])).all()
     assert "'Mars/Base' is no IANA time zone" in caplog.text
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["acme", "other"]), st.sampled_from([*"abc", None])), max_size=12)
+)
+def test_coded_keys_are_the_keys(rows: list[tuple[str, str | None]]) -> None:
+    frame = pl.DataFrame(rows, schema={"customer_id": pl.String, "product_id": pl.String}, orient="row")
+    keys = coded_keys(frame, "product_id")
+    assert [[*keys.names, None][code] for code in keys.codes] == master_keys(frame, "product_id").to_list()
+    assert len(set(keys.names)) == len(keys.names)
 
 
 @settings(max_examples=60, deadline=None)
