@@ -110,6 +110,11 @@ class StreamSettings(BaseModel):
     flush_bytes_max: int = Field(
         256 * 2**20, ge=1, description="Buffered bytes of a partition that close a file."
     )
+    buffer_bytes_max: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Buffered bytes of all partitions; above it the largest buffer is flushed.",
+    )
     flush_s_max: float = Field(
         30.0, gt=0, description="Age of a partition's oldest buffered row that closes a file, seconds."
     )

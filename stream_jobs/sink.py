@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -89,6 +90,13 @@ class _Buffer:
     size_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    place: Place
+    rows: int
+    future: "Future[ChainEnd]"
+
+
 class Sink:
     """Gathers pieces and flushes them by rows, bytes or age; a `runtime.Handler`.
 
@@ -109,6 +117,8 @@ class Sink:
         self._ends: dict[Place, ChainEnd | None] = {}
         self._buffers: dict[Place, _Buffer] = {}
         self._beaten: set[Place] = set()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._flush_under_way: _Flush | None = None
 
     def assigned(self, places: Sequence[Place]) -> Mapping[Place, int]:
         """Go on at the ends of the chains."""
@@ -119,6 +129,10 @@ class Sink:
     def revoked(self, places: Sequence[Place]) -> None:
         """Drop what is buffered: the next owner reads it again, and files stay few and large."""
         self._intake.drop(places)
+        if self._flush_under_way is not None and self._flush_under_way.place in places:
+            # It is a commit like any other, and whoever gets the partition asks for the chain's end.
+            wait([self._flush_under_way.future])
+            self._flush_under_way = None
         for place in places:
             self._buffers.pop(place, None)
             self._ends.pop(place, None)
@@ -133,17 +147,34 @@ class Sink:
         self._gather(self._intake.take(batch))
 
     def turn(self, now_s: float) -> None:
-        """Buffer what is no longer held back, and flush what is old enough."""
+        """Buffer what is no longer held back, and flush what is full or old enough.
+
+        Here and nowhere else, because a flush that was beaten goes back in its partition: no messages that were
+        taken before may be in hand then.
+        """
         self._gather(self._intake.turn(now_s))
+        if self._flush_under_way is not None and self._flush_under_way.future.done():
+            self._settle()
         for place, buffer in list(self._buffers.items()):
-            if buffer.rows and now_s - buffer.oldest_s >= self._limits.flush_s_max:
+            if buffer.rows and self._is_due(buffer, now_s):
                 self._flush(place)
+        while sum(one.size_bytes for one in self._buffers.values()) > self._limits.buffer_bytes_max:
+            self._flush(max(self._buffers, key=lambda place: self._buffers[place].size_bytes))
+
+    def _is_due(self, buffer: _Buffer, now_s: float) -> bool:
+        limits = self._limits
+        return (
+            buffer.rows >= limits.flush_rows_max
+            or buffer.size_bytes >= limits.flush_bytes_max
+            or now_s - buffer.oldest_s >= limits.flush_s_max
+        )
 
     def finish(self) -> None:
         """Flush everything."""
         for place, buffer in list(self._buffers.items()):
             if buffer.rows:
                 self._flush(place)
+        self._settle()
 
     def _gather(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
@@ -158,36 +189,48 @@ class Sink:
                 buffer.frames.append(piece.frame)
                 buffer.rows += piece.frame.height
                 buffer.size_bytes += int(piece.frame.estimated_size())
-            if (
-                buffer.rows >= self._limits.flush_rows_max
-                or buffer.size_bytes >= self._limits.flush_bytes_max
-            ):
-                self._flush(piece.place)
 
     def _flush(self, place: Place) -> None:
-        buffer = self._buffers.pop(place)
-        table = self._tables[place[0]]
-        try:
-            end = table.append(
-                place[1],
-                buffer.first_offset,
-                buffer.next_offset,
-                datetime.fromtimestamp(buffer.first_timestamp_ms / 1000, UTC),
-                pl.concat(buffer.frames),
-                self._ends[place],
+        """Write what is buffered of a partition, beside the work; one flush at a time."""
+        self._settle()
+        # That may have been of the same partition, and beaten.
+        buffer = self._buffers.pop(place, None)
+        if buffer is not None:
+            self._flush_under_way = _Flush(
+                place, buffer.rows, self._writer.submit(self._append, place, buffer, self._ends[place])
             )
+
+    def _append(self, place: Place, buffer: _Buffer, previous: ChainEnd | None) -> ChainEnd:
+        return self._tables[place[0]].append(
+            place[1],
+            buffer.first_offset,
+            buffer.next_offset,
+            datetime.fromtimestamp(buffer.first_timestamp_ms / 1000, UTC),
+            pl.concat(buffer.frames),
+            previous,
+        )
+
+    def _settle(self) -> None:
+        """Wait for the flush that is under way, if one is, and take in what became of it."""
+        flush, self._flush_under_way = self._flush_under_way, None
+        if flush is None:
+            return
+        place, table = flush.place, self._tables[flush.place[0]]
+        try:
+            end = flush.future.result()
         except AlreadyExistsError as error:
             self._give_way(place, error)
             return
         self._ends[place] = end
         self._beaten.discard(place)
         telemetry.objects_written.labels(table.name).inc()
-        telemetry.rows_written.labels(table.name).inc(buffer.rows)
+        telemetry.rows_written.labels(table.name).inc(flush.rows)
         self._stream.hint(place, end.next_offset)
 
     def _give_way(self, place: Place, error: AlreadyExistsError) -> None:
         """Somebody wrote this file first: go on behind it, if the partition is still ours at all."""
         self._intake.drop([place])
+        self._buffers.pop(place, None)
         end = self._tables[place[0]].chain_end(place[1])
         if end is None:
             raise FaultError(

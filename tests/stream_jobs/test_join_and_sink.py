@@ -187,3 +187,19 @@ def test_a_chain_that_ends_behind_the_topic_stops_the_join(lone_world: World) ->
         running_job(lambda stop: run_join(settings, store, stop)) as thread,
     ):
         thread.join(60)
+
+
+def test_what_is_buffered_of_all_partitions_is_bounded(world: World) -> None:
+    world.deliver_masters("locations", ["L1"])
+    world.deliver_masters("products", ["P1"])
+    validated(world, 100)
+    settings = world.with_stream(flush_s_max=3600.0, buffer_bytes_max=1, batch_rows_max=50)
+    stopped = threading.Event()
+
+    def job(stop: threading.Event) -> None:
+        run_join(settings, open_store(settings), stop)
+        stopped.set()
+
+    with running_job(job):
+        wait_until(lambda: rows(settings, "sales_joined", world.customer).height == 200, "all rows")
+        assert not stopped.is_set()
