@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from cli.admission import admitted
 from cli.m5 import import_m5
 from cli.stream_view import StreamView
 from cli.tables import backtest_table, deliveries_table, terminal
@@ -61,7 +62,7 @@ def deliver(
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise typer.BadParameter(f"no such file: {', '.join(missing)}")
-    desk = Desk(settings, open_store(settings))
+    desk = Desk(admitted(settings), open_store(settings))
     delivery_ids = []
     try:
         with upload_progress(console) as progress:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.admission import admitted, admitted_to_lake
 from cli.exits import run
 from infra.blobs import open_store
 from infra.embedded_broker import run_broker
@@ -36,7 +37,12 @@ LANES = {
 }
 
 
-def _run(name: str, metrics_port: int | None, body: Callable[[Settings, threading.Event], None]) -> None:
+def _run(
+    name: str,
+    metrics_port: int | None,
+    body: Callable[[Settings, threading.Event], None],
+    admit: Callable[[Settings], Settings] = admitted,
+) -> None:
     settings = load_settings() if metrics_port is None else load_settings(metrics_port=metrics_port)
     log_to_stderr(settings)
     stop = threading.Event()
@@ -47,6 +53,7 @@ def _run(name: str, metrics_port: int | None, body: Callable[[Settings, threadin
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    admit(settings)
     serve_metrics(settings)
     logger.info("%s: started", name)
     body(settings, stop)
@@ -166,7 +173,7 @@ def flows(metrics_port: MetricsPort = None) -> None:
 
         run_flows(settings, stop)
 
-    _run("flows", metrics_port, body)
+    _run("flows", metrics_port, body, admitted_to_lake)
 
 
 @app.command()
@@ -176,7 +183,7 @@ def http() -> None:
 
     settings = load_settings()
     log_to_stderr(settings)
-    serve_http(settings)
+    serve_http(admitted(settings))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
+from cli.admission import admitted
 from cli.tables import frame_table, terminal
 from infra.blobs import open_store
 from infra.extents import extents
@@ -70,7 +71,7 @@ def begin(
     datasets.check_name(name)
     moment = Start.parsed(start, "--from") if start else None
     with console.status("copying"):
-        files = datasets.begin(open_store(settings), name, _cuts(settings, moment))
+        files = datasets.begin(open_store(settings), name, _cuts(admitted(settings), moment))
     console.print(
         f"{files} files copied; HEADRACE_DATASET={name} headrace job join (and sink) writes what follows",
         highlight=False,

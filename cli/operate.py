@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.admission import admitted
 from cli.lag import lags
 from cli.stack import Stack
 from cli.stream_view import StreamView
 from cli.tables import deliveries_table, lag_table, parts_table, terminal, titled
 from infra.blobs import open_store
-from infra.errors import MissingPartError
+from infra.errors import MissingPartError, SettingError
 from infra.settings import load_settings
 from schemas import catalogue
 
@@ -27,9 +28,27 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up() -> None:
+def up(
+    broker: Annotated[
+        str | None, typer.Option(help="Kafka to use instead of HEADRACE_BROKER.", show_default=False)
+    ] = None,
+    lake: Annotated[
+        str | None, typer.Option(help="Lake to use instead of HEADRACE_LAKE.", show_default=False)
+    ] = None,
+) -> None:
     """Start every part of the one-machine stack and wait until all take work."""
-    start(Stack(load_settings()), terminal())
+    asked = {name: value for name, value in (("broker", broker), ("lake", lake)) if value is not None}
+    stack, console = Stack(load_settings(**asked)), terminal()
+    if asked and stack.runs:
+        raise SettingError(
+            "--broker, --lake: expected a stack that does not run yet, found that it does; `headrace down` first"
+        )
+    start(stack, console)
+    if asked:
+        words = " ".join(f"HEADRACE_{name.upper()}={value}" for name, value in asked.items())
+        console.print(
+            f"`export {words}` makes the other commands use them too", markup=False, highlight=False
+        )
 
 
 def start(stack: Stack, console: Console) -> None:
@@ -60,6 +79,7 @@ def status(
     settings, console = load_settings(), terminal()
     stack = Stack(settings)
     views = list(stack.views())
+    admitted(settings)
     console.print(parts_table(views))
     console.print(lag_table(lags(settings)))
     view = StreamView(settings, open_store(settings))

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cli.admission import admitted_to_lake
 from cli.parts import BROKER, REGISTRY, StackPart, stack_parts
 from infra.errors import MissingPartError
+from infra.kafka import check_broker
 from infra.settings import Settings
 from infra.supervised import PartState, Supervisor
 from schemas import catalogue
@@ -50,13 +52,18 @@ class Stack:
             timeout_s: Longest wait for all of them.
 
         Raises:
+            SettingError: Brokers or lake that stand elsewhere refuse this installation.
             MissingPartError: A port is taken, or a part does not come up; the text says which, and the last
                 lines of its log.
         """
+        if self._settings.broker:
+            check_broker(self._settings)
+        admitted_to_lake(self._settings)
         if not self.runs:
             for part in self._parts:
                 _check_port(part)
-            self.supervisor.start([part.part for part in self._parts])
+            elsewhere = {"HEADRACE_BROKER": self._settings.broker, "HEADRACE_LAKE": self._settings.lake}
+            self.supervisor.start([part.part for part in self._parts], elsewhere)
         deadline = time.monotonic() + timeout_s
         first = [part for part in self._parts if part.part.name == BROKER]
         second = [part for part in self._parts if part.part.name == REGISTRY]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import polars as pl
 import typer
 
+from cli.admission import admitted
 from cli.tables import frame_table, terminal
 from infra.blobs import open_store
 from infra.errors import SettingError
@@ -47,7 +48,7 @@ def diff(
     if out is not None and out.suffix not in {".parquet", ".jsonl"}:
         raise SettingError(f"--out: expected a name that ends with .parquet or .jsonl, found {out.name!r}")
     console = terminal()
-    found = read_differences(load_settings(), name)
+    found = read_differences(admitted(load_settings()), name)
     refused = found.rows.filter(pl.col("live").list.len() == 0).height
     taken = found.rows.filter(pl.col("shadow").list.len() == 0).height
     console.print(frame_table(f"Refusals by rule, now and by {name}", found.by_code))
@@ -70,7 +71,7 @@ def diff(
 @shadows.command(name="drop")
 def drop_shadow(name: Annotated[str, typer.Argument(help="Name of the shadow.", show_default=False)]) -> None:
     """Remove the topics and the group of a shadow whose job has ended."""
-    drop(load_settings(), name)
+    drop(admitted(load_settings()), name)
     terminal().print(f"shadow {name} is gone", markup=False)
 
 
@@ -94,7 +95,7 @@ def replay(
     settings, console = load_settings(), terminal()
     wanted = Wanted(customer, delivery, code, known_now)
     rules = load_rules(settings.stream.rules)
-    found = run_replay(settings, open_store(settings), rules, wanted, dry=dry_run)
+    found = run_replay(admitted(settings), open_store(settings), rules, wanted, dry=dry_run)
     if found.by_code:
         counts = pl.DataFrame(found.by_code.most_common(), schema=["code", "sales"], orient="row")
         console.print(frame_table("Refused still", counts))
@@ -123,7 +124,7 @@ def table(
     console, moment = terminal(), Start.parsed(as_of, "--as-of") if as_of else Start()
     if out is not None and out.suffix not in WRITERS:
         raise SettingError(f"--out: expected a name that ends with {', '.join(WRITERS)}, found {out.name!r}")
-    rows, offset = rows_as_of(load_settings(), name, customer, moment)
+    rows, offset = rows_as_of(admitted(load_settings()), name, customer, moment)
     if out is not None:
         WRITERS[out.suffix](rows, out)  # type: ignore[operator]
         console.print(f"{rows.height} {name} as of offset {offset} in {out}", markup=False)

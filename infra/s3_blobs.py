@@ -7,7 +7,9 @@ are repeated a bounded number of times.
 
 import contextlib
 import io
+import os
 import shutil
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    SSLError,
 )
 from fsspec.exceptions import FSTimeoutError
 from typing_extensions import Buffer
@@ -56,7 +59,8 @@ class S3Store(BlobStore):
         settings: Endpoint and credentials; without credentials those of the environment or the machine.
 
     Raises:
-        SettingError: The URL names no bucket, or only one half of the credentials is set.
+        SettingError: The URL names no bucket, only one half of the credentials is set, or the authorities' file
+            cannot be used.
     """
 
     def __init__(self, url: str, settings: S3Settings) -> None:
@@ -71,12 +75,13 @@ class S3Store(BlobStore):
         self._settings = settings
         self._key = settings.access_key.get_secret_value() if settings.access_key else None
         self._secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        verify = {"verify": _trusted(settings.ca_file)} if settings.ca_file else {}
         # A cached instance would be shared with other code of this process, along with its listings.
         self._fs = s3fs.S3FileSystem(
             key=self._key,
             secret=self._secret,
             endpoint_url=settings.endpoint_url,
-            client_kwargs={"region_name": settings.region},
+            client_kwargs={"region_name": settings.region, **verify},
             config_kwargs={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "read_timeout": READ_TIMEOUT_S,
@@ -219,6 +224,11 @@ class S3Store(BlobStore):
                 f"{self._endpoint} refuses {path or 'a listing'} in {self.location} ({code or type(error).__name__}, "
                 f"{error}); check them and the right to read and write"
             )
+        if isinstance(error, SSLError):
+            return SettingError(
+                f"HEADRACE_S3__CA_FILE: expected a PEM file of the authority that signed the certificate of "
+                f"{self._endpoint}, found that TLS with it fails: {error}"
+            )
         kind = CommitUnknownError if writes else UnavailableError
         return kind(
             f"HEADRACE_S3__ENDPOINT_URL: {self._endpoint} did not answer for {path} "
@@ -279,6 +289,21 @@ def answer(error: BaseException) -> tuple[str, int]:
             )
         step = step.__cause__ or step.__context__
     return "", 0
+
+
+def _trusted(ca_file: Path) -> str:
+    """Have this process trust the authorities in a file, and no others, when it speaks HTTPS.
+
+    Polars' own client learns of them from this variable only.
+    """
+    try:
+        ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:
+        raise SettingError(
+            f"HEADRACE_S3__CA_FILE: expected a PEM file of certificates, found {ca_file}: {error}"
+        ) from error
+    os.environ["SSL_CERT_FILE"] = str(ca_file)
+    return str(ca_file)
 
 
 def _blob_stat(entry: dict[str, object]) -> BlobStat:

@@ -40,6 +40,10 @@ class S3Settings(BaseModel):
     access_key: SecretStr | None = Field(None, description="Access key id.")
     secret_key: SecretStr | None = Field(None, description="Secret access key.")
     region: str = Field("us-east-1", description="Region that requests are signed for.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authorities that sign certificates of HTTPS servers; empty means the machine's.",
+    )
 
 
 class PortSettings(BaseModel):
@@ -185,8 +189,9 @@ class Settings(BaseSettings):
         4, ge=1, le=4096, description="Partitions of the sales topics when they are created."
     )
     replication: int = Field(1, ge=1, le=10, description="Replicas of each topic when it is created.")
+    # Passwords stand in it.
     kafka: dict[str, str] = Field(
-        default_factory=dict, description="Kafka properties passed through to every client."
+        default_factory=dict, repr=False, description="Kafka properties passed through to every client."
     )
     ports: PortSettings = PortSettings()
     s3: S3Settings = S3Settings()

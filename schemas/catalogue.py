@@ -14,10 +14,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from infra.errors import UnavailableError
-from infra.kafka import admin, check_broker
+from infra.kafka import admin, check_broker, replica_config
 from infra.settings import Settings
 from schemas.compatibility import Level
 from schemas.examples import EXAMPLES
@@ -86,10 +87,10 @@ class Topic:
         """How many partitions it is created with."""
         return settings.sales_partitions if self.partitions == "sales" else self.partitions
 
-    @property
-    def config(self) -> dict[str, str]:
+    def config(self, settings: Settings) -> dict[str, str]:
         """Kafka's own properties of the topic."""
         config = {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_ms)}
+        config |= replica_config(settings)
         if self.cleanup == "compact":
             config["min.compaction.lag.ms"] = str(self.compaction_lag_ms)
         return config
@@ -225,7 +226,12 @@ def create(settings: Settings, topics: Iterable[Topic]) -> list[Change]:
         return []
     futures = client.create_topics(
         [
-            NewTopic(topic.name, topic.partition_count(settings), settings.replication, config=topic.config)
+            NewTopic(
+                topic.name,
+                topic.partition_count(settings),
+                settings.replication,
+                config=topic.config(settings),
+            )
             for topic in missing
         ],
         operation_timeout=_TIMEOUT_S,
@@ -253,16 +259,15 @@ def check(settings: Settings) -> list[Difference]:
     registry = Registry(settings)
     registry.check()
     client = admin(settings)
-    counts = {
-        name: len(found.partitions) for name, found in client.list_topics(timeout=_TIMEOUT_S).topics.items()
-    }
-    configs = _configs(client, [name for name in CATALOGUE if name in counts])
+    found = client.list_topics(timeout=_TIMEOUT_S).topics
+    shapes = {name: _shape(topic) for name, topic in found.items() if name in CATALOGUE}
+    configs = _configs(client, list(shapes))
     try:
         return [
             difference
             for topic in CATALOGUE.values()
             for difference in (
-                *_cluster_differences(topic, settings, counts, configs),
+                *_cluster_differences(topic, settings, shapes, configs),
                 *_schema_differences(topic, registry),
             )
         ]
@@ -273,19 +278,27 @@ def check(settings: Settings) -> list[Difference]:
 def _cluster_differences(
     topic: Topic,
     settings: Settings,
-    counts: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, int]],
     configs: Mapping[str, Mapping[str, str]],
 ) -> Iterator[Difference]:
-    if topic.name not in counts:
+    if topic.name not in shapes:
         yield Difference(topic.name, "topic", "exists", "missing")
         return
-    expected = topic.partition_count(settings)
-    if counts[topic.name] != expected:
-        yield Difference(topic.name, "partitions", str(expected), str(counts[topic.name]))
-    for name, value in topic.config.items():
+    partitions, replicas = shapes[topic.name]
+    if partitions != topic.partition_count(settings):
+        yield Difference(topic.name, "partitions", str(topic.partition_count(settings)), str(partitions))
+    if replicas != settings.replication:
+        yield Difference(topic.name, "replicas", str(settings.replication), str(replicas))
+    for name, value in topic.config(settings).items():
         found = configs[topic.name].get(name, "not set")
         if found != value:
             yield Difference(topic.name, name, value, found)
+
+
+def _shape(topic: TopicMetadata) -> tuple[int, int]:
+    """Number of partitions of a topic, and of replicas of the one that has fewest."""
+    partitions = topic.partitions.values()
+    return len(partitions), min((len(partition.replicas) for partition in partitions), default=0)
 
 
 def _schema_differences(topic: Topic, registry: Registry) -> Iterator[Difference]:

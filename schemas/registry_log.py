@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.errors import CommitUnknownError, FencedError, MissingPartError, UnavailableError
-from infra.kafka import admin, check_broker, producer
+from infra.kafka import admin, check_broker, producer, replica_config
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
 
@@ -113,7 +113,8 @@ def _text(entry: dict[str, Any]) -> bytes:
 
 def _create_topic(settings: Settings) -> None:
     client = admin(settings)
-    topic = NewTopic(SCHEMAS_TOPIC, 1, settings.replication, config={"cleanup.policy": "compact"})
+    config = {"cleanup.policy": "compact", **replica_config(settings)}
+    topic = NewTopic(SCHEMAS_TOPIC, 1, settings.replication, config=config)
     futures = client.create_topics([topic], operation_timeout=_TIMEOUT_S)
     try:
         futures[SCHEMAS_TOPIC].result(_TIMEOUT_S)

@@ -22,6 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
     s3.ON_MINIO = config.getoption("--on-minio")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of what only Apache Kafka can do, unless they run on it."""
+    if not running.ON_KAFKA:
+        left_out = [item for item in items if item.get_closest_marker("needs_kafka")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
     """What stands in the developer's environment must not change a test."""

@@ -25,10 +25,18 @@ def minio_program(cache: Path) -> Path:
     return installed(cache / "minio", install) / "minio"
 
 
-def minio_command(program_path: Path, folder: Path, port: int) -> list[str]:
-    """The command that runs it in the foreground; it needs the environment of `minio_environment`."""
+def minio_command(program_path: Path, folder: Path, port: int, certificates: Path | None = None) -> list[str]:
+    """The command that runs it in the foreground; it needs the environment of `minio_environment`.
+
+    Args:
+        program_path: The program.
+        folder: Where it keeps everything.
+        port: Port that clients reach it on.
+        certificates: Folder with `public.crt` and `private.key`; then it speaks HTTPS only.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return [str(program_path), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(folder)]
+    secured = ["--certs-dir", str(certificates)] if certificates else []
+    return [str(program_path), "server", "--quiet", *secured, "--address", f"127.0.0.1:{port}", str(folder)]
 
 
 def minio_environment(user: str, password: str) -> dict[str, str]:
@@ -36,10 +44,16 @@ def minio_environment(user: str, password: str) -> dict[str, str]:
     return {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password, "MINIO_BROWSER": "off"}
 
 
-def has_bucket(endpoint: str, user: str, password: str, bucket: str) -> bool:
+def has_bucket(endpoint: str, user: str, password: str, bucket: str, ca_file: Path | None = None) -> bool:
     """Whether an S3 server answers and has the bucket; it is made if it is not there."""
-    options = {"use_listings_cache": False, "skip_instance_cache": True}
-    files = s3fs.S3FileSystem(key=user, secret=password, endpoint_url=endpoint, **options)
+    files = s3fs.S3FileSystem(
+        key=user,
+        secret=password,
+        endpoint_url=endpoint,
+        client_kwargs={"verify": str(ca_file)} if ca_file else {},
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
     try:
         if not files.exists(bucket):
             files.mkdir(bucket)

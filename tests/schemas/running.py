@@ -28,7 +28,7 @@ def serving_registry(settings: Settings) -> Iterator[RegistryServer]:
 
 
 @contextmanager
-def running_registry(bootstrap_servers: str, home: Path) -> Iterator[Settings]:
+def running_registry(bootstrap_servers: str, home: Path, replication: int = 1) -> Iterator[Settings]:
     """Settings of an installation on a running broker, with a registry and the catalogue's topics.
 
     Inside another such block for the same broker the registry of the outer block serves.
@@ -37,6 +37,7 @@ def running_registry(bootstrap_servers: str, home: Path) -> Iterator[Settings]:
     settings = load_settings(
         home=home,
         broker=bootstrap_servers,
+        replication=replication,
         ports=PortSettings(broker=int(bootstrap_servers.rsplit(":", 1)[1]), registry=port or free_port()),
     )
     if port:
