@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check docs format lock bench-channel bench-restore bench-latency bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5-accuracy clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -40,6 +40,13 @@ check: $(READY) ## Formatting, lint, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+check-containers: $(READY) ## The container deployment, without an engine (needs Go, some minutes the first time)
+	$(BIN)/hadolint infra/containers/Containerfile infra/containers/minio.Containerfile
+	$(BIN)/python -m infra.containers.checking
+
+containers-env: ## Write infra/containers/.env with fresh passwords, if it is not there
+	$(PYTHON) -m infra.containers.passwords
+
 docs: $(READY) ## Write the pages that follow from the code (map, settings, commands)
 	$(BIN)/python -m docs.reference
 
@@ -62,6 +69,7 @@ bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRA
 lock: $(READY) ## Resolve the dependencies of pyproject.toml anew into requirements/
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 
 LOCK := -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

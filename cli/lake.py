@@ -1,4 +1,4 @@
-"""`headrace lake` and `dataset`: look the lake over, and write its tables anew beside the old ones."""
+"""`headrace lake` and `dataset`: make the lake, look it over, and write its tables anew beside the old ones."""
 
 from typing import Annotated
 
@@ -18,12 +18,20 @@ from schemas.registry import Registry
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.starting import Start, start_offsets
 
-lake = typer.Typer(help="Look the lake over.", no_args_is_help=True, rich_markup_mode=None)
+lake = typer.Typer(help="Make the lake and look it over.", no_args_is_help=True, rich_markup_mode=None)
 dataset = typer.Typer(
     help="Write the lake's tables anew, beside the old ones.", no_args_is_help=True, rich_markup_mode=None
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)]
+
+
+@lake.command()
+def make() -> None:
+    """Make the bucket or the folder that HEADRACE_LAKE names, if it is not there."""
+    store = open_store(load_settings())
+    store.make()
+    terminal().print(f"{store.location} is there", markup=False, highlight=False)
 
 
 @lake.command()

@@ -78,9 +78,14 @@ def status(
     """Show what runs, what lags, and what became of each delivery."""
     settings, console = load_settings(), terminal()
     stack = Stack(settings)
-    views = list(stack.views())
+    # Where the jobs run elsewhere, as in containers, the rest is still to be seen from here.
+    elsewhere = bool(settings.broker) and not stack.runs
+    views = [] if elsewhere else list(stack.views())
     admitted(settings)
-    console.print(parts_table(views))
+    if elsewhere:
+        console.print(f"no part runs under {settings.home}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(parts_table(views))
     console.print(lag_table(lags(settings)))
     view = StreamView(settings, open_store(settings))
     try:

@@ -74,6 +74,10 @@ class BlobStore(ABC):
         """What Polars' scans need beside `uri`, empty for a directory. It holds secrets: never log it."""
 
     @abstractmethod
+    def make(self) -> None:
+        """Make the folder or the bucket of the store, if it is not there."""
+
+    @abstractmethod
     def uri(self, path: str) -> str:
         """The absolute path or URL of an object or folder, for Polars, pyarrow and DuckDB."""
 
@@ -217,6 +221,10 @@ class DirectoryStore(BlobStore):
     @property
     def storage_options(self) -> dict[str, str]:  # noqa: D102
         return {}
+
+    def make(self) -> None:  # noqa: D102
+        with self._errors(""):
+            self._root.mkdir(parents=True, exist_ok=True)
 
     def uri(self, path: str) -> str:  # noqa: D102
         path = checked_path(path, folder=True)

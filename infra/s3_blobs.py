@@ -106,6 +106,12 @@ class S3Store(BlobStore):
             options |= {"aws_access_key_id": self._key, "aws_secret_access_key": self._secret}
         return options
 
+    def make(self) -> None:  # noqa: D102
+        bucket = self._root.partition("/")[0]
+        with self._errors("", writes=True):
+            if not self._fs.exists(bucket):
+                self._fs.mkdir(bucket)
+
     def uri(self, path: str) -> str:  # noqa: D102
         return f"s3://{self._name(path, folder=True)}"
 
@@ -213,7 +219,7 @@ class S3Store(BlobStore):
             return _ConflictError(f"other writers of {path} in {self.location} keep in the way")
         if code == "NoSuchBucket":
             return SettingError(
-                f"HEADRACE_LAKE: the bucket of {self.location} does not exist; create it or name another"
+                f"HEADRACE_LAKE: the bucket of {self.location} does not exist; `headrace lake make` makes it"
             )
         if isinstance(error, FileNotFoundError) or status == 404:
             return NotFoundError(f"there is no object {path} in the lake {self.location}")

@@ -34,6 +34,16 @@ def test_an_object_is_read_as_it_was_written(s3_server: S3Server) -> None:
         assert file.read() == b"bcdef"
 
 
+def test_a_bucket_that_is_not_there_is_made_once(s3_server: S3Server) -> None:
+    store = open_store(s3_server.settings(bucket="not-there-yet", prefix="lake"))
+    with pytest.raises(SettingError, match="does not exist; `headrace lake make` makes it"):
+        store.put_if_absent("a/b", b"first")
+    store.make()
+    store.put_if_absent("a/b", b"first")
+    store.make()
+    assert store.read("a/b") == b"first"
+
+
 def test_a_second_put_is_refused_and_changes_nothing(store: BlobStore) -> None:
     store.put_if_absent("a/b", b"first")
     with pytest.raises(AlreadyExistsError, match="a/b"):
