@@ -31,7 +31,8 @@ EXAMPLE = (FOLDER / ".env.example").read_text()
 
 
 def test_every_job_of_the_stack_is_a_service_that_runs_the_same_command() -> None:
-    assert {name: tuple(one["command"][1:]) for name, one in JOB_SERVICES.items()} == JOBS
+    services = {name: tuple(one["command"][1:]) for name, one in JOB_SERVICES.items()}
+    assert services == JOBS, "infra/containers: compose.yaml, prometheus.yaml and alerts.yaml name every job"
 
 
 def test_every_job_command_exists() -> None:
