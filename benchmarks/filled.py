@@ -17,6 +17,8 @@ from stream_jobs.ingest.accept import Desk
 CUSTOMER = "acme"
 FILE_ROWS = 500_000
 READ_S_MAX = 600.0
+UNKNOWN_PRODUCT = "P-000001"
+"""The product that refused sales name; its text stands nowhere in the bytes of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,20 @@ class Retailer:
     products: int = 3_000
     refused: float = 0.01
 
+    def location_ids(self) -> list[str]:
+        """The ids of its locations."""
+        return [f"L{number:05d}" for number in range(self.locations)]
+
+    def product_ids(self) -> list[str]:
+        """The ids of its products."""
+        return [f"P{number:07d}" for number in range(self.products)]
+
 
 def deliver_masters(settings: Settings, retailer: Retailer) -> None:
     """Deliver the locations and products, and wait until their records are in their topics."""
-    location_ids = [f"L{number:05d}" for number in range(retailer.locations)]
-    product_ids = [f"P{number:07d}" for number in range(retailer.products)]
     frames = {
-        "locations": pl.DataFrame({"location_id": location_ids, "time_zone": "Europe/Berlin"}),
-        "products": pl.DataFrame({"product_id": product_ids}).with_columns(
+        "locations": pl.DataFrame({"location_id": retailer.location_ids(), "time_zone": "Europe/Berlin"}),
+        "products": pl.DataFrame({"product_id": retailer.product_ids()}).with_columns(
             name=pl.concat_str(pl.lit("Product "), "product_id"), department=pl.lit("food")
         ),
     }

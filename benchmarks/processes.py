@@ -1,7 +1,22 @@
-"""What the operating system says of a process."""
+"""What the operating system says of processes."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What some processes have used.
+
+    Attributes:
+        cpu_s: Seconds of processor time so far, in themselves and in the kernel.
+        rss_mb: The sum of the largest resident memory that each has had, MB of 10⁶ bytes.
+    """
+
+    cpu_s: float
+    rss_mb: float
 
 
 def peak_rss_mb(pid: int) -> float:
@@ -13,7 +28,42 @@ def peak_rss_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of processor time that a process has used so far, in itself and in the kernel."""
-    # The name of the program stands in parentheses and may hold blanks.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of processor time that a process has used so far; of its children those that have ended."""
+    return sum(int(ticks) for ticks in _fields(pid)[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def session_usage(leader: int) -> Usage:
+    """What the processes of a session use, the children of the one that began it among them."""
+    cpu, rss = 0.0, 0.0
+    for pid in _numbers():
+        try:
+            if int(_fields(pid)[3]) == leader:
+                cpu += cpu_s(pid)
+                rss += peak_rss_mb(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # It has ended meanwhile.
+    return Usage(cpu, rss)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, those of these too, and so on."""
+    parents: dict[int, int] = {}
+    for number in _numbers():
+        try:
+            parents[number] = int(_fields(number)[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found, last = [], [pid]
+    while last:
+        last = [child for child, parent in parents.items() if parent in last]
+        found += last
+    return found
+
+
+def _numbers() -> Iterator[int]:
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _fields(pid: int) -> list[str]:
+    """The fields of a process's `stat` after its name, which stands in parentheses and may hold blanks."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -52,13 +52,22 @@ def extents(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], 
         ids.update({(topic, partition.id): topic_id for partition in told.partitions})
     places = [TopicPartition(*place) for place in ids]
     firsts = _offsets(client, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-    ends = _offsets(client, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    ends = end_offsets(client, places)
     return {place: Extent(topic_id, firsts[place], ends[place]) for place, topic_id in ids.items()}
 
 
 def _is_zero(topic_id: str) -> bool:
     """Whether an id in base 64 is the one that stands for none."""
     return not topic_id.strip("A=")
+
+
+def end_offsets(client: AdminClient, places: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
+    """The offset after the newest message of each partition, committed or not.
+
+    Raises:
+        UnavailableError: The brokers do not answer.
+    """
+    return _offsets(client, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
 
 def _offsets(

@@ -1,0 +1,37 @@
+"""Faust (faust-streaming): one agent that takes bytes; at least once, which is its default."""
+
+import sys
+import tempfile
+
+import faust
+from by_record import Judge, Route
+
+route = Route.given()
+judge = Judge(route.registry, route.masters)
+app = faust.App(
+    route.group,
+    broker=f"kafka://{route.broker}",
+    value_serializer="raw",
+    key_serializer="raw",
+    consumer_auto_offset_reset="earliest",
+    topic_disable_leader=True,
+    web_enabled=False,
+    stream_wait_empty=False,
+    datadir=tempfile.mkdtemp(prefix="faust-"),
+)
+taken = app.topic(route.input, value_type=bytes, key_type=bytes)
+valid = app.topic(route.valid, value_type=bytes, key_type=bytes)
+refused = app.topic(route.refused, value_type=bytes, key_type=bytes)
+
+
+@app.agent(taken)
+async def validate(sales: faust.Stream) -> None:
+    """Send each sale to the topic that it belongs to."""
+    async for event in sales.events():
+        topic = refused if judge.codes(event.value) else valid
+        await topic.send_soon(key=event.key, value=event.value)
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["worker", "--loglevel", "warn", "--without-web"]
+    app.main()
