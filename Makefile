@@ -54,6 +54,16 @@ format: $(READY) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
+.PHONY: bench bench-validate bench-validate-kafka bench-join bench-ingest bench-codec bench-scale
+bench: $(READY) ## Run the benchmarks and write their tables; NAMES="validate join" for some
+	$(BIN)/python -m benchmarks.suite $(NAMES)
+
+bench-validate: $(READY) ## Sales judged a second, beside passing through, Quix Streams, Bytewax, Faust and Pathway
+	$(BIN)/python -m benchmarks.validate
+
+bench-validate-kafka: $(READY) ## The same on Apache Kafka, Kafka Streams among them (needs Maven and a JDK)
+	$(BIN)/python -m benchmarks.validate --on-kafka
+
 bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one, KILLS=20 for kill -9 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE)) $(if $(KILLS),--kills $(KILLS))
 

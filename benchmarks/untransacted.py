@@ -19,9 +19,9 @@ from stream_jobs.transactions import ANSWER_S_MAX, Transactions
 class Untransacted(Transactions):
     """Writes that are seen at once, and offsets after them: at least once."""
 
-    def __init__(self, settings: Settings, transactional_id: str, job: str) -> None:
+    def __init__(self, settings: Settings, transactional_id: str, job: str, *, noting: bool = False) -> None:
         self._id, self._job = transactional_id, job
-        self._producer = producer(settings)
+        self._producer = producer(settings, delivery_report_only_error=not noting)
         # As far as writing goes, one transaction is always open.
         self._open = True
 

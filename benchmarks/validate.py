@@ -5,7 +5,7 @@ each writes are measured. Checked after every run: each valid sale stands once, 
 topic of the valid sales, and each of the others in that of the refusals; what keeps partitions keeps the order too.
 Slow programs get the first part of the same sales.
 
-    python -m benchmarks.validate [--sales N] [--kafka] [--only quix,bytewax]
+    python -m benchmarks.validate [--sales N] [--on-kafka] [--only quix,bytewax]
 """
 
 import argparse
@@ -254,18 +254,18 @@ def main() -> None:
     parser.add_argument("--short-sales", type=int, default=200_000, help="sales of the slow contestants")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--kafka", action="store_true", help="on Apache Kafka, Kafka Streams among the contestants"
+        "--on-kafka", action="store_true", help="on Apache Kafka, Kafka Streams among the contestants"
     )
     parser.add_argument("--only", default="", help="names of contestants beside validate, with commas")
     parser.add_argument("--without-large", action="store_true", help="leave out the million products")
     arguments = parser.parse_args()
-    contestants = chosen([name for name in arguments.only.split(",") if name], on_kafka=arguments.kafka)
+    contestants = chosen([name for name in arguments.only.split(",") if name], on_kafka=arguments.on_kafka)
     short = arguments.short_sales if any(one.is_slow for one in contestants) else 0
-    with stack(Retailer(), arguments.sales, on_kafka=arguments.kafka) as settings:
+    with stack(Retailer(), arguments.sales, on_kafka=arguments.on_kafka) as settings:
         course = Course(settings, Retailer(), arguments.sales, short)
         result = figures(*run(course, contestants, arguments.runs))
     if not arguments.without_large:
-        with stack(LARGE, arguments.sales, on_kafka=arguments.kafka) as settings:
+        with stack(LARGE, arguments.sales, on_kafka=arguments.on_kafka) as settings:
             course = Course(settings, LARGE, arguments.sales, 0)
             large = figures(*run(course, [VALIDATE], arguments.runs))
         result |= {

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +60,10 @@ class Judge:
 
     def codes(self, value: bytes) -> list[str]:
         """The codes of the rules that a sale breaks; empty when it is valid."""
-        sale = self.sale(value)
+        return self.codes_of(self.sale(value))
+
+    def codes_of(self, sale: Mapping[str, Any]) -> list[str]:
+        """The same of a decoded sale."""
         if sale["defect"] is not None:
             return ["unreadable_record"]
         codes = []

@@ -17,6 +17,8 @@ app = faust.App(
     topic_disable_leader=True,
     web_enabled=False,
     stream_wait_empty=False,
+    producer_linger=0.02,
+    producer_max_batch_size=1_000_000,
     datadir=tempfile.mkdtemp(prefix="faust-"),
 )
 taken = app.topic(route.input, value_type=bytes, key_type=bytes)
@@ -29,7 +31,7 @@ async def validate(sales: faust.Stream) -> None:
     """Send each sale to the topic that it belongs to."""
     async for event in sales.events():
         topic = refused if judge.codes(event.value) else valid
-        await topic.send_soon(key=event.key, value=event.value)
+        await topic.send(key=event.key, value=event.value)
 
 
 if __name__ == "__main__":
