@@ -25,7 +25,7 @@ test-slow: $(READY) ## Run also what takes minutes, and what needs HEADRACE_DATA
 test-stack: $(READY) ## Run the tests of streams and lake on Apache Kafka and MinIO (needs Maven, a JDK and Go)
 	$(BIN)/pytest -m "not slow" --on-kafka --on-minio tests/infra tests/schemas tests/stream_jobs tests/lake tests/cli/test_stack.py
 
-test-faults: $(READY) ## Kill and stop everything on Kafka and MinIO; ROUNDS=100, SEED=1
+test-faults: $(READY) ## Kill, cut off and fill up everything on Kafka and MinIO; ROUNDS=100, SEED=1
 	$(BIN)/python -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 stack-up: $(READY) ## Start Apache Kafka and MinIO on this machine

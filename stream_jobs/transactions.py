@@ -1,8 +1,8 @@
 """Kafka transactions: messages, and the offsets they were made from, become visible together or not at all.
 
-Crash-only. Guarantee: after a failed or unknown commit nothing more is written with the same producer;
-whoever holds it stops, and the process that starts in its place fences what is left behind. The outcome of
-such a transaction is read from the topics, never guessed.
+Crash-only. Guarantee: after a failure, or a commit whose outcome is unknown, nothing more is written with the
+same producer; whoever holds it stops, and the process that starts in its place fences what is left behind. The
+outcome of such a transaction is read from the topics, never guessed.
 """
 
 import contextlib
@@ -13,7 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra import telemetry
-from infra.errors import CommitUnknownError, FaultError, FencedError, NotCommittedError, UnavailableError
+from infra.errors import (
+    CommitUnknownError,
+    FaultError,
+    FencedError,
+    HeadraceError,
+    MissingPartError,
+    NotCommittedError,
+    UnavailableError,
+)
 from infra.kafka import producer
 from infra.settings import Settings
 
@@ -36,6 +44,7 @@ class Transactions:
         noting: Whether notes are given to messages; every message then costs more.
 
     Raises:
+        FaultError: The brokers refuse this writer.
         UnavailableError: The brokers did not answer.
     """
 
@@ -43,7 +52,7 @@ class Transactions:
         self._id = transactional_id
         self._job = job
         self._producer = producer(settings, transactional_id, delivery_report_only_error=not noting)
-        self._open = False
+        self._open = self._failed = False
         try:
             self._producer.init_transactions(ANSWER_S_MAX)
         except KafkaException as error:
@@ -63,7 +72,7 @@ class Transactions:
             keys: Keys; shape `(n_rows,)`.
 
         Raises:
-            FaultError: A message is too large.
+            FaultError: A message is too large, the brokers refuse the writer, or it has failed before.
             FencedError: Another process has this writer's name.
             NotCommittedError: The transaction has failed already.
             UnavailableError: The producer's queue stayed full.
@@ -79,8 +88,15 @@ class Transactions:
         telemetry.records_out.labels(self._job, topic).inc(len(values))
 
     def _begin(self) -> None:
+        if self._failed:
+            raise FaultError(
+                f"{self._id}: expected nothing more after a transaction that failed; the job must end"
+            )
         if not self._open:
-            self._producer.begin_transaction()
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                raise self._broken(error.args[0], "beginning a transaction") from error
             self._open = True
 
     def _put(
@@ -105,19 +121,36 @@ class Transactions:
                     raise UnavailableError(
                         f"{topic}: the producer's queue was full for {ANSWER_S_MAX:g} s"
                     ) from None
-                self._producer.poll(0.05)
+                self._serve()
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise wrapped(
-                        error.args[0], f"{self._id}: writing to {topic}", NotCommittedError
-                    ) from error
-                raise FaultError(
-                    f"{topic}: a message of {len(value or b'')} bytes cannot be written: {error.args[0].str()}. "
-                    "Nothing past it is committed. Raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's "
-                    "max.message.bytes."
-                ) from error
+                doing = f"a message of {len(value or b'')} bytes cannot be written to {topic}"
+                raise self._broken(error.args[0], doing) from error
             else:
                 return
+
+    def _serve(self) -> None:
+        """Let the client tell what became of messages, for a moment at most."""
+        try:
+            self._producer.poll(0.05)
+        except KafkaException as error:
+            # The producer is broken for good, most often because it was fenced.
+            raise self._broken(error.args[0], "writing") from error
+
+    def _broken(self, error: KafkaError, doing: str) -> HeadraceError:
+        """What it means that the open transaction failed; the producer is not used again."""
+        self._failed = True
+        return wrapped(self._cause(error), f"{self._id}: {doing}", NotCommittedError)
+
+    def _cause(self, error: KafkaError) -> KafkaError:
+        """What broke the producer, when a message is told only that it is broken."""
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001
+            try:
+                self._producer.abort_transaction(ANSWER_S_MAX)
+            except KafkaException as cause:
+                found = cause.args[0]
+                assert isinstance(found, KafkaError)
+                return found
+        return error
 
     def commit(
         self, offsets: Mapping[tuple[str, int], int] | None = None, group: Consumer | None = None
@@ -129,11 +162,12 @@ class Transactions:
             group: The consumer that read them; must be given with `offsets`.
 
         Raises:
+            FaultError: The brokers refuse what was written, or the writer; nothing of it was committed.
             FencedError: Another process has this writer's name.
             NotCommittedError: The transaction was aborted.
             CommitUnknownError: Nobody knows; the next process finds out.
         """
-        if not self._open and not offsets:
+        if not (self._open or offsets or self._failed):
             return
         self._begin()
         if offsets and group is not None:
@@ -141,8 +175,11 @@ class Transactions:
         try:
             self._producer.commit_transaction(ANSWER_S_MAX)
         except KafkaException as error:
-            kind = NotCommittedError if error.args[0].txn_requires_abort() else CommitUnknownError
-            raise wrapped(error.args[0], f"{self._id}: committing", kind) from error
+            self._failed = True
+            cause = error.args[0]
+            known = cause.txn_requires_abort() and cause.code() not in _OUTCOME_UNKNOWN
+            kind = NotCommittedError if known else CommitUnknownError
+            raise wrapped(cause, f"{self._id}: committing", kind) from error
         self._open = False
         telemetry.transactions.labels(self._job).inc()
 
@@ -153,7 +190,7 @@ class Transactions:
         except KafkaException as error:
             # Also when the group began a new generation meanwhile: the transaction can only be aborted then,
             # and the worker that starts in this one's place is the same member and judges those sales again.
-            raise wrapped(error.args[0], f"{self._id}: adding offsets", NotCommittedError) from error
+            raise self._broken(error.args[0], "adding offsets") from error
 
     def close(self) -> None:
         """Leave no transaction open behind: readers of committed messages would wait for it to time out."""
@@ -172,9 +209,49 @@ _FENCED = frozenset(
     }
 )
 
+_OUTCOME_UNKNOWN = frozenset({KafkaError.UNKNOWN, KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION})
+"""Answers after which the client would abort, although the coordinator may have begun to commit."""
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_REFUSED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_NO_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
 
-def wrapped(error: KafkaError, doing: str, kind: type[UnavailableError]) -> FencedError | UnavailableError:
-    """What an error of the client library means for a transaction; `kind` unless another process has taken over."""
+
+def wrapped(error: KafkaError, doing: str, kind: type[UnavailableError]) -> HeadraceError:
+    """What an error of the client library means for a transaction.
+
+    Args:
+        error: The error.
+        doing: What failed.
+        kind: What it is if the brokers are only briefly bad.
+    """
+    told = f"{doing}: {error.str()}"
     if error.code() in _FENCED:
         return FencedError(f"{doing}: another process has taken over: {error.str()}")
-    return kind(f"{doing}: {error.str()}")
+    if error.code() in _TOO_LARGE:
+        return FaultError(
+            f"{told}. Nothing past it is committed. Raise HEADRACE_KAFKA__MESSAGE_MAX_BYTES and the topic's "
+            "max.message.bytes."
+        )
+    if error.code() in _REFUSED:
+        return FaultError(
+            f"{told}. Nothing of it is committed. Allow this user to write to the topics, to read with its group "
+            "and to write under this transactional id."
+        )
+    if error.code() in _NO_TOPIC:
+        return MissingPartError(
+            f"{told}. Nothing of it is committed; `headrace topics apply` makes the topic."
+        )
+    return kind(told)

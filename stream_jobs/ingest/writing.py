@@ -11,10 +11,10 @@ import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from infra import telemetry
-from infra.errors import FencedError, MissingPartError, NotCommittedError, UnavailableError
+from infra.errors import MissingPartError, UnavailableError
 from infra.settings import Settings
 from schemas.partitioning import partitions_of
-from stream_jobs.transactions import ANSWER_S_MAX, Transactions, wrapped
+from stream_jobs.transactions import ANSWER_S_MAX, Transactions
 
 Ends = dict[tuple[str, int], int]
 
@@ -53,12 +53,6 @@ class EndTransactions(Transactions):
         """
         if not values:
             return
-        try:
-            self._spread(topic, keys, values)
-        except KafkaException as error:
-            raise _failure(error.args[0]) from error
-
-    def _spread(self, topic: str, keys: pl.Series, values: list[bytes]) -> None:
         partitions = partitions_of(keys, self._partition_count(topic))
         texts = keys.to_list()
         for partition in np.unique(partitions).tolist():
@@ -83,13 +77,9 @@ class EndTransactions(Transactions):
                 raise UnavailableError(
                     f"{len(self._awaited)} partitions did not take messages in {ANSWER_S_MAX:g} s"
                 )
-            try:
-                self._producer.poll(0.05)
-            except KafkaException as error:
-                # The producer is broken for good, most often because it was fenced.
-                raise _failure(error.args[0]) from error
+            self._serve()
         if self._failure is not None:
-            raise _failure(self._failure)
+            raise self._broken(self._failure, "writing records")
         found, self._ends = self._ends, {}
         return found
 
@@ -115,10 +105,3 @@ class EndTransactions(Transactions):
                 )
             self._partitions[topic] = len(found.partitions)
         return self._partitions[topic]
-
-
-def _failure(error: KafkaError) -> FencedError | UnavailableError:
-    """What it means that a message of an open transaction was not written."""
-    return wrapped(
-        error, "writing records (starting again goes on behind the last commit)", NotCommittedError
-    )

@@ -29,11 +29,18 @@ class Found:
         lost: Sales without a verdict, and valid ones without a row in the lake.
         duplicated: Verdicts and rows too many.
         misjudged: Sales with another verdict than they must have.
+        misreported: Deliveries whose last report has other counts than they must have.
     """
 
     lost: int
     duplicated: int
     misjudged: int
+    misreported: int
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all is as it must be."""
+        return not (self.lost or self.duplicated or self.misjudged or self.misreported)
 
 
 def check(settings: Settings, s3: S3Server, delivered: Mapping[int, File]) -> Found:
@@ -56,10 +63,31 @@ def check(settings: Settings, s3: S3Server, delivered: Mapping[int, File]) -> Fo
     valid = {sale for sale, code in expected.items() if not code}
     lost = len(expected.keys() - verdicts.keys()) + len(valid - rows.keys())
     many = sum(verdicts.values()) - len(verdicts) + sum(rows.values()) - len(rows)
-    return Found(lost, many, misjudged + len(rows.keys() - valid))
+    return Found(lost, many, misjudged + len(rows.keys() - valid), _misreported(settings, delivered))
 
 
-def _records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, Any]]:
+def _misreported(settings: Settings, delivered: Mapping[int, File]) -> int:
+    reports = {
+        record["delivery_id"]: record
+        for record in _records(settings, "delivery-reports", "delivery_report", partitions=1)
+    }
+    return sum(
+        [
+            reports.get(delivery_id, {}).get(name)
+            for name in ("state", "records", "valid", "invalid", "by_code")
+        ]
+        != [
+            "done",
+            file.records,
+            file.records - len(file.codes),
+            len(file.codes),
+            Counter(file.codes.values()),
+        ]
+        for delivery_id, file in delivered.items()
+    )
+
+
+def _records(settings: Settings, topic: str, schema: str, partitions: int = 0) -> Iterator[dict[str, Any]]:
     parsed = fastavro.parse_schema(json.loads((SCHEMAS / f"{schema}.avsc").read_text()))
     consumer = Consumer(
         {
@@ -71,7 +99,7 @@ def _records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, 
         }
     )
     try:
-        left = set(range(settings.sales_partitions))
+        left = set(range(partitions or settings.sales_partitions))
         consumer.assign([TopicPartition(topic, number, 0) for number in left])
         while left:
             for message in consumer.consume(10_000, 1.0):

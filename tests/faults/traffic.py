@@ -9,6 +9,8 @@ import polars as pl
 CUSTOMER = "acme"
 SOLD_AT = "2026-03-02T12:00:00+01:00"
 BAD_SHARE = 0.02
+SMALL_FILES = 5
+"""Files of a round that share one half of its sales; the other half comes in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,22 @@ class Traffic:
             {"location_id": [location], "name": [location], "time_zone": ["Europe/Berlin"]}
         )
         products = pl.DataFrame({"product_id": [product], "name": [product], "category": ["Food"]})
-        known = (f"L{self._random.randrange(number + 1):05}", f"P{self._random.randrange(number + 1):05}")
+        small = self._sales // 2 // SMALL_FILES
         return [
-            self._written("locations", number, locations),
-            self._written("products", number, products),
-            self._sales_of(2 * number, location, product),
-            self._sales_of(2 * number + 1, *known),
+            self._written("locations", f"{number:05}", locations),
+            self._written("products", f"{number:05}", products),
+            self._sales_of(f"{number:05}-0", location, product, self._sales - SMALL_FILES * small),
+            *(
+                self._sales_of(f"{number:05}-{one}", *self._known(number), small)
+                for one in range(1, SMALL_FILES + 1)
+            ),
         ]
 
-    def _sales_of(self, number: int, location: str, product: str) -> File:
-        rows = self._sales // 2
+    def _known(self, number: int) -> tuple[str, str]:
+        """A location and a product of this round or of one before it."""
+        return (f"L{self._random.randrange(number + 1):05}", f"P{self._random.randrange(number + 1):05}")
+
+    def _sales_of(self, number: str, location: str, product: str, rows: int) -> File:
         bad = sorted(self._random.sample(range(rows), int(rows * BAD_SHARE)))
         quantities, products, codes = ["2"] * rows, [product] * rows, {}
         for row in bad:
@@ -80,8 +88,8 @@ class Traffic:
         return self._written("sales", number, frame, codes)
 
     def _written(
-        self, content: str, number: int, frame: pl.DataFrame, codes: dict[int, str] | None = None
+        self, content: str, number: str, frame: pl.DataFrame, codes: dict[int, str] | None = None
     ) -> File:
-        path = self._folder / f"{content}-{number:06}.csv"
+        path = self._folder / f"{content}-{number}.csv"
         frame.write_csv(path)
         return File(path, content, frame.height, codes or {})

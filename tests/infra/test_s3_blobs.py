@@ -10,7 +10,7 @@ import pytest
 from infra.blobs import BlobStore, open_store
 from infra.errors import AlreadyExistsError, CommitUnknownError, NotFoundError, SettingError, UnavailableError
 from infra.s3_blobs import S3Store
-from tests.infra.s3_conflicts import running
+from tests.fronts.s3 import s3_front
 from tests.running import free_port
 from tests.s3 import BUCKET, SECRET, S3Server
 
@@ -127,12 +127,12 @@ def test_a_conflict_of_conditional_writes_is_tried_again_a_few_times(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.s3_blobs.time.sleep", lambda seconds: None)
-    with running(s3_server) as conflicts:
-        store = open_store(S3Server(conflicts.url).settings())
-        conflicts.left = 2
+    with s3_front(s3_server) as front:
+        store = open_store(S3Server(front.url).settings())
+        front.conflicts = 2
         store.put_if_absent("a", b"1")
         assert store.read("a") == b"1"
-        conflicts.left = 99
+        front.conflicts = 99
         with pytest.raises(CommitUnknownError, match="other writers"):
             store.put_if_absent("b", b"1")
 

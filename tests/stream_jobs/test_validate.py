@@ -149,7 +149,7 @@ def test_a_refusal_that_cannot_be_written_stops_the_job_and_nothing_is_committed
     world.sales(delivery_id, 0, sales_frame(world.customer, delivery_id, 1, first=11, **wait))
     world.sales(delivery_id, 0, sales_frame(world.customer, delivery_id, 10, first=12))
     small = world.settings.model_copy(update={"kafka": {"message.max.bytes": "2000"}})
-    with pytest.raises(FaultError, match=r"sales-error: a message of \d+ bytes cannot be written"):
+    with pytest.raises(FaultError, match=r"a message of \d+ bytes cannot be written to sales-error"):
         with running_job(lambda stop: run_validate(small, world.store, stop)) as thread:
             thread.join(60)
     assert world.messages("sales-validated") == []

@@ -1,0 +1,161 @@
+"""What a transaction's failure is called, and that its writer is done then: against librdkafka's mock cluster."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from infra.errors import CommitUnknownError, FaultError, FencedError, HeadraceError, NotCommittedError
+from infra.kafka import consumer
+from infra.settings import load_settings
+from stream_jobs.transactions import Transactions
+from tests.stream_jobs.mock_cluster import (
+    ADD_OFFSETS,
+    ADD_PARTITIONS,
+    END_TXN,
+    INIT_PRODUCER_ID,
+    PRODUCE,
+    TXN_OFFSET_COMMIT,
+    MockCluster,
+    mock_cluster,
+)
+
+TOPIC = "out"
+
+
+@pytest.fixture
+def cluster() -> Iterator[MockCluster]:
+    """A cluster of a test's own, with one topic."""
+    with mock_cluster() as cluster:
+        cluster.new_topic(TOPIC)
+        yield cluster
+
+
+def writer(cluster: MockCluster) -> Transactions:
+    return Transactions(load_settings(broker=cluster.servers), "writer-0", "test")
+
+
+def write(transactions: Transactions, value: bytes = b"sale") -> None:
+    transactions.write(TOPIC, 0, [value], [b"key"])
+
+
+def assert_done(transactions: Transactions) -> None:
+    """Nothing more is written with a writer whose transaction failed."""
+    with pytest.raises(FaultError, match="the job must end"):
+        write(transactions)
+    with pytest.raises(FaultError, match="the job must end"):
+        transactions.commit()
+    transactions.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError._TRANSPORT,
+    ],
+)
+def test_a_coordinator_that_is_briefly_bad_is_asked_again(cluster: MockCluster, error: int) -> None:
+    transactions = writer(cluster)
+    for value in (b"first", b"second"):
+        write(transactions, value)
+        cluster.answer(END_TXN, error, error)
+        transactions.commit()
+    transactions.close()
+
+
+@pytest.mark.parametrize(
+    ("request_kind", "error", "kind", "words"),
+    [
+        (END_TXN, KafkaError.PRODUCER_FENCED, FencedError, "another process has taken over"),
+        (END_TXN, KafkaError.INVALID_PRODUCER_EPOCH, FencedError, "another process has taken over"),
+        (PRODUCE, KafkaError.INVALID_PRODUCER_EPOCH, FencedError, "another process has taken over"),
+        (END_TXN, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, FaultError, "Allow this user"),
+        (ADD_PARTITIONS, KafkaError.TOPIC_AUTHORIZATION_FAILED, FaultError, "Allow this user"),
+        (PRODUCE, KafkaError.TOPIC_AUTHORIZATION_FAILED, FaultError, "Allow this user"),
+        (PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE, FaultError, "max.message.bytes"),
+        (END_TXN, KafkaError.INVALID_TXN_STATE, CommitUnknownError, "committing"),
+        (END_TXN, KafkaError.INVALID_PRODUCER_ID_MAPPING, NotCommittedError, "committing"),
+        (END_TXN, KafkaError.UNKNOWN, CommitUnknownError, "committing"),
+        (END_TXN, KafkaError.REQUEST_TIMED_OUT, CommitUnknownError, "committing"),
+    ],
+)
+def test_a_commit_that_fails_says_how_and_ends_the_writer(
+    cluster: MockCluster, request_kind: int, error: int, kind: type[HeadraceError], words: str
+) -> None:
+    transactions = writer(cluster)
+    write(transactions)
+    cluster.answer(request_kind, error)
+    with pytest.raises(kind, match=words) as caught:
+        transactions.commit()
+    assert type(caught.value) is kind
+    assert_done(transactions)
+
+
+@pytest.mark.parametrize("late", ["overdue", "loading"])
+def test_a_commit_that_is_not_answered_in_time_is_unknown(
+    cluster: MockCluster, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    transactions = writer(cluster)
+    write(transactions)
+    transactions._producer.flush(10)
+    monkeypatch.setattr("stream_jobs.transactions.ANSWER_S_MAX", 1.0)
+    if late == "overdue":
+        cluster.delay(5_000)
+    else:
+        cluster.answer(END_TXN, *[KafkaError.COORDINATOR_LOAD_IN_PROGRESS] * 100)
+    with pytest.raises(CommitUnknownError, match="committing"):
+        transactions.commit()
+    assert_done(transactions)
+
+
+def test_a_writer_without_leave_is_told_so_at_its_start(cluster: MockCluster) -> None:
+    cluster.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    with pytest.raises(FaultError, match=r"writer-0.*Allow this user"):
+        writer(cluster)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KafkaError.INVALID_PRODUCER_EPOCH, FencedError),
+        (KafkaError.INVALID_RECORD, NotCommittedError),
+    ],
+)
+def test_a_writer_that_broke_meanwhile_says_why_at_the_next_write(
+    cluster: MockCluster, error: int, kind: type[HeadraceError]
+) -> None:
+    transactions = writer(cluster)
+    cluster.answer(PRODUCE, error)
+    write(transactions)
+    with suppress(KafkaException):
+        transactions._producer.flush(10)
+    with pytest.raises(kind) as caught:
+        write(transactions)
+    assert type(caught.value) is kind
+    assert_done(transactions)
+
+
+@pytest.mark.parametrize(
+    ("request_kind", "error", "kind"),
+    [
+        (ADD_OFFSETS, KafkaError.GROUP_AUTHORIZATION_FAILED, FaultError),
+        (TXN_OFFSET_COMMIT, KafkaError.ILLEGAL_GENERATION, NotCommittedError),
+        (TXN_OFFSET_COMMIT, KafkaError.FENCED_INSTANCE_ID, FencedError),
+    ],
+)
+def test_offsets_that_are_refused_end_the_transaction(
+    cluster: MockCluster, request_kind: int, error: int, kind: type[HeadraceError]
+) -> None:
+    transactions, group = writer(cluster), consumer(load_settings(broker=cluster.servers), "group")
+    write(transactions)
+    cluster.answer(request_kind, error)
+    with pytest.raises(kind) as caught:
+        transactions.commit({(TOPIC, 0): 1}, group)
+    assert type(caught.value) is kind
+    assert_done(transactions)
+    group.close()
