@@ -7,8 +7,11 @@ with a DeliveryError that says where; the records of the blocks before it have b
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from typing import cast
 
 import polars as pl
 from lxml import etree
@@ -16,6 +19,7 @@ from lxml import etree
 from infra.errors import DeliveryError
 from stream_jobs.ingest.blocks import BLOCK_BYTES, Block, ByteStream, Limits, cut, quoted
 from stream_jobs.ingest.contents import Content
+from stream_jobs.ingest.xml_alike import Surroundings, shape_of, surroundings_of
 
 PROLOG_PIECE_BYTES = 4_096
 PROLOG_BYTES_MAX = 2**20
@@ -32,17 +36,118 @@ def read_xml(stream: ByteStream, content: Content, limits: Limits) -> Iterator[B
     name = etree.QName(tag).localname
     if name != content.name:
         raise DeliveryError(f"expected the root element <{content.name}>; found <{name}>")
+    taker = _Taker(content, etree.QName(tag).namespace, limits)
+    around = surroundings_of(begun, content.name)
+    if around is None:
+        yield from _streamed(stream, tag, begun, b"", _NOTHING_PASSED, taker)
+        return
+    rest, passed = yield from _pieces(stream, tag, around, begun[len(around.opening) :], taker)
+    yield from _streamed(stream, tag, around.opening, rest, passed, taker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What of a document a parser has not seen.
+
+    Attributes:
+        root: Name of the root.
+        line: Line of the parser on which that would be.
+        lines: Number of line feeds in it.
+        columns: How much farther right the rest of that line really stands.
+    """
+
+    root: str = ""
+    line: int = 0
+    lines: int = 0
+    columns: int = 0
+
+    def with_records(self, records: bytes) -> "_Passed":
+        """That and some records more."""
+        feeds = records.count(b"\n")
+        # libxml2 counts characters.
+        columns = len(records[records.rfind(b"\n") + 1 :].decode(errors="replace"))
+        return replace(self, lines=self.lines + feeds, columns=columns + (0 if feeds else self.columns))
+
+    def broken(self, line: int, column: int, message: str) -> DeliveryError:
+        """What a parser found broken, with the places as they are in the document."""
+        text = re.sub(r",? line \d+, column \d+.*$", "", message, flags=re.DOTALL)
+        text = re.sub(r"(\S+) line (\d+)(?= and )", self._moved, text)
+        if line == self.line:
+            column += self.columns
+        return DeliveryError(
+            f"line {self.lines + line}, column {column}: expected well-formed XML; found: {text}"
+        )
+
+    def _moved(self, tag: re.Match[str]) -> str:
+        """A start tag and its line; the root's own stands before all that was passed."""
+        return tag[0] if tag[1] == self.root else f"{tag[1]} line {self.lines + int(tag[2])}"
+
+
+_NOTHING_PASSED = _Passed()
+
+
+def _pieces(
+    stream: ByteStream, tag: str, around: Surroundings, data: bytes, taker: "_Taker"
+) -> Generator[Block, None, tuple[bytes, _Passed]]:
+    """Read pieces of whole records, each by itself.
+
+    Well-formed pieces make a well-formed whole, so a parser is needed only where records are not all alike.
+
+    Returns:
+        What is left of the bytes that were taken when no more such pieces come, and what was passed before it.
+    """
+    shape = None
+    start = len(around.opening) - (around.opening.rfind(b"\n") + 1)
+    passed = _Passed(around.closing[2:-1].decode(), around.opening.count(b"\n") + 1)
+    size = min(BLOCK_BYTES, taker.limits.record_bytes_max)
+    while piece := stream.read(size):
+        data += piece
+        shape = shape or shape_of(data, taker.element)
+        end = data.rfind(shape.end) + len(shape.end) if shape is not None and shape.end in data else 0
+        if shape is None or not end:
+            break
+        records = data[:end]
+        columns = shape.columns(records, utf8=around.utf8)
+        if columns is not None:
+            yield from taker.alike(columns, records, shape.end)
+        else:
+            parser = _parser(tag)
+            try:
+                _feed(parser, around.opening + records + around.closing)
+                _feed(parser, b"")
+            except DeliveryError:
+                break
+            root = _started(parser)
+            yield from taker.blocks(list(root), root.text) if root is not None else ()
+        data, passed = data[end:], passed.with_records(records)
+    # Where line feeds were passed the parser's line began with the opening, and the real one did not.
+    return data, replace(passed, columns=passed.columns - start) if passed.lines else passed
+
+
+def _streamed(
+    stream: ByteStream, tag: str, opening: bytes, rest: bytes, passed: _Passed, taker: "_Taker"
+) -> Iterator[Block]:
+    """Read a document by one parser.
+
+    Args:
+        stream: The bytes behind `opening` and `rest`.
+        tag: Tag of the root.
+        opening: The document's beginning.
+        rest: What follows it here.
+        passed: What stands between the two and was read otherwise.
+        taker: Takes the fields out of elements.
+    """
+    limits = taker.limits
     parser = _parser(tag)
-    _feed(parser, begun)
+    _feed(parser, opening)
     root = _started(parser)
     if root is None:
         raise ValueError("a root element that one parser found is unknown to another")
-    taker = _Taker(content, etree.QName(tag).namespace, limits)
     since_record, lead, ended = 0, True, False
     while not ended:
-        piece = stream.read(min(BLOCK_BYTES, limits.record_bytes_max))
-        ended = not piece
-        _feed(parser, piece)
+        piece = rest or stream.read(min(BLOCK_BYTES, limits.record_bytes_max))
+        rest, ended = b"", not piece
+        _feed(parser, piece, passed)
         since_record += len(piece)
         # The last child may still be growing, and stays in the tree for the parser.
         records = list(islice(root, max(0, len(root) - (0 if ended else 1))))
@@ -50,9 +155,9 @@ def read_xml(stream: ByteStream, content: Content, limits: Limits) -> Iterator[B
             yield from taker.blocks(records, root.text if lead else None)
             lead, since_record = False, 0
         elif since_record > limits.record_bytes_max:
+            begins = passed.lines + cast("int", (root[-1] if len(root) else root).sourceline)
             raise DeliveryError(
-                f"line {root[-1].sourceline if len(root) else root.sourceline}: expected records of at most "
-                f"{limits.record_bytes_max} bytes; found a longer one"
+                f"line {begins}: expected records of at most {limits.record_bytes_max} bytes; found a longer one"
             )
         del root[: len(records)]
         # Elements within a record that are named as the root leave events behind.
@@ -106,8 +211,12 @@ def _started(parser: etree.XMLPullParser) -> etree._Element | None:
     return None
 
 
-def _feed(parser: etree.XMLPullParser, piece: bytes) -> None:
-    """Hand a piece to the parser, or tell it of the end with an empty one."""
+def _feed(parser: etree.XMLPullParser, piece: bytes, passed: _Passed = _NOTHING_PASSED) -> None:
+    """Hand a piece to the parser, or tell it of the end with an empty one.
+
+    Raises:
+        DeliveryError: The document breaks here; the place is told with what the parser has not seen.
+    """
     failure: etree.XMLSyntaxError | None = None
     try:
         if piece:
@@ -119,44 +228,60 @@ def _feed(parser: etree.XMLPullParser, piece: bytes) -> None:
     # Some breaks, such as an unknown entity, are only noted; libxml2 would go on without the text.
     for noted in parser.feed_error_log:
         if noted.level >= etree.ErrorLevels.ERROR:
-            raise _break(noted.line, noted.column, noted.message) from failure
+            raise passed.broken(noted.line, noted.column, noted.message) from failure
     if failure is not None:
-        raise _break(failure.lineno, failure.offset, failure.msg) from failure
-
-
-def _break(line: int | None, column: int | None, message: str | None) -> DeliveryError:
-    told = re.sub(r",? line \d+, column \d+.*$", "", message or "it ends too early", flags=re.DOTALL)
-    return DeliveryError(f"line {line}, column {column}: expected well-formed XML; found: {told}")
+        raise passed.broken(
+            failure.lineno or 0, failure.offset or 0, failure.msg or "it ends too early"
+        ) from failure
 
 
 class _Taker:
     """Takes the fields out of elements."""
 
     def __init__(self, content: Content, namespace: str | None, limits: Limits) -> None:
-        self._element = content.element
+        self.element = content.element
         self._names = content.field_names
         self._places = {name: place for place, name in enumerate(self._names)}
         self._prefix = f"{{{namespace}}}" if namespace else ""
-        self._limits = limits
+        self.limits = limits
 
     def blocks(self, records: Sequence[etree._Element], lead: str | None) -> Iterator[Block]:
         """The records as blocks of about `chunk_rows`; `lead` is the text before the first of them."""
         if _said(lead):
             yield self._block([], lead)
-        for first in range(0, len(records), self._limits.chunk_rows):
-            yield self._block(records[first : first + self._limits.chunk_rows], None)
+        for first in range(0, len(records), self.limits.chunk_rows):
+            yield self._block(records[first : first + self.limits.chunk_rows], None)
+
+    def alike(self, columns: pl.DataFrame, records: bytes, end: bytes) -> Iterator[Block]:
+        """Records that were read without a parser, as blocks of about `chunk_rows`.
+
+        Args:
+            columns: Their fields and perhaps others.
+            records: Their bytes.
+            end: What each of them ends with.
+        """
+        known = columns.select(name for name in columns.columns if name in self._places)
+        nothing = pl.Series("defect", [None], dtype=pl.String)
+
+        def originals(first: int, asked: Sequence[int]) -> list[str]:
+            texts = records.split(end)
+            return [cut((texts[first + row] + end).strip().decode()) for row in asked]
+
+        for first in range(0, columns.height, self.limits.chunk_rows):
+            part = known.slice(first, self.limits.chunk_rows)
+            yield Block(part, nothing.new_from_index(0, part.height), partial(originals, first))
 
     def _block(self, records: Sequence[etree._Element], lead: str | None) -> Block:
         rows: list[Sequence[str | None]] = []
         sources: list[etree._Element | str] = []
         defects: dict[int, str] = {}
-        names, tag = self._names, self._prefix + self._element
+        names, tag = self._names, self._prefix + self.element
         if lead is not None:
             self._note_stray(lead, rows, sources, defects)
         for record in records:
             if record.tag != tag:
                 found = etree.QName(record).localname
-                defects[len(rows)] = f"expected the element <{self._element}>, found <{found}>"
+                defects[len(rows)] = f"expected the element <{self.element}>, found <{found}>"
                 rows.append((None,) * len(names))
             elif len(record):
                 row, defect = self._nested(record)
@@ -179,10 +304,10 @@ class _Taker:
         for child in record:
             place = self._places.get(str(child.tag).removeprefix(self._prefix))
             if place is None:
-                if len(child) and _depth(child) + 2 > self._limits.depth_max:
+                if len(child) and _depth(child) + 2 > self.limits.depth_max:
                     return (
                         nothing,
-                        f"expected at most {self._limits.depth_max} levels of elements, found more",
+                        f"expected at most {self.limits.depth_max} levels of elements, found more",
                     )
                 continue
             name = self._names[place]
@@ -201,7 +326,7 @@ class _Taker:
         sources: list[etree._Element | str],
         defects: dict[int, str],
     ) -> None:
-        defects[len(rows)] = f"expected the element <{self._element}>, found the text {quoted(text.strip())}"
+        defects[len(rows)] = f"expected the element <{self.element}>, found the text {quoted(text.strip())}"
         rows.append((None,) * len(self._names))
         sources.append(text.strip())
 
