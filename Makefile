@@ -23,7 +23,7 @@ test-slow: $(READY) ## Run also what takes minutes, and what needs HEADRACE_DATA
 	$(BIN)/pytest
 
 test-stack: $(READY) ## Run the tests of streams and lake on Apache Kafka and MinIO (needs Maven, a JDK and Go)
-	$(BIN)/pytest -m "not slow" --on-kafka --on-minio tests/infra tests/schemas tests/stream_jobs tests/lake tests/cli/test_stack.py
+	$(BIN)/pytest -m "not slow" --on-kafka --on-minio tests/infra tests/schemas tests/stream_jobs tests/lake tests/cli/test_stack.py tests/cli/test_secured_stack.py
 
 test-faults: $(READY) ## Kill, cut off and fill up everything on Kafka and MinIO; ROUNDS=100, SEED=1
 	$(BIN)/python -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))

@@ -93,6 +93,9 @@ class BlobStore(ABC):
     def put_file_if_absent(self, path: str, local_path: Path) -> None:
         """Write a local file as an object that must not exist yet, without holding it in memory.
 
+        A large one goes to S3 in parts, and not every server has one winner then (SeaweedFS lets two that end at once
+        both win): for names that follow from the content, or that have one writer.
+
         Raises:
             AlreadyExistsError: The object is there already.
         """
@@ -144,7 +147,10 @@ class BlobStore(ABC):
 
     @abstractmethod
     def folders(self, prefix: str) -> list[str]:
-        """Names of the folders directly in a folder, sorted; empty when there is no such folder."""
+        """Names of the folders directly in a folder, sorted; empty when there is no such folder.
+
+        One whose objects were all deleted may still be among them.
+        """
 
     @abstractmethod
     def delete(self, path: str) -> None:

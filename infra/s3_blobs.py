@@ -1,8 +1,8 @@
 """The blob store in S3 or a server that speaks S3, by way of s3fs.
 
-Guarantee: that of `infra.blobs`. `put_if_absent` is S3's conditional write (`If-None-Match: *`), also for
-objects that are sent in parts; nothing is cached, so a listing shows what is there now. Requests time out and
-are repeated a bounded number of times.
+Guarantee: that of `infra.blobs`. `put_if_absent` is one conditional write of S3 (`If-None-Match: *`), which every
+server decides at once; a file that is sent in parts is conditional at its end. Nothing is cached, so a listing shows
+what is there now. Requests time out and are repeated a bounded number of times.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ from infra.settings import S3Settings
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 CONFLICT_TRIES = 5
+ONE_PUT_BYTES_MAX = 5 * 2**30
 READ_AHEAD_BYTES = 4 * 2**20
 _REFUSALS = {
     "AccessDenied",
@@ -116,7 +117,9 @@ class S3Store(BlobStore):
         return f"s3://{self._name(path, folder=True)}"
 
     def put_if_absent(self, path: str, data: bytes) -> None:  # noqa: D102
-        self._create(path, lambda name: self._fs.pipe_file(name, data, mode="create"))
+        self._create(
+            path, lambda name: self._fs.pipe_file(name, data, mode="create", chunksize=ONE_PUT_BYTES_MAX)
+        )
 
     def put_file_if_absent(self, path: str, local_path: Path) -> None:  # noqa: D102
         with local_path.open("rb"):
