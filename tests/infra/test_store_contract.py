@@ -127,12 +127,6 @@ def test_of_writers_at_once_exactly_one_wins(store: BlobStore) -> None:
     assert found == ["lost", "lost", "lost", "won"]
 
 
-def test_of_writers_of_much_at_once_exactly_one_wins(store: BlobStore) -> None:
-    data = [bytes([number]) * 105_000_000 for number in range(2)]
-    assert outcomes_of(2, lambda number: store.put_if_absent("much", data[number])) == ["lost", "won"]
-    assert store.read("much") in data
-
-
 def test_a_large_file_that_two_write_at_once_is_whole(store: BlobStore, big_file: Path) -> None:
     found = outcomes_of(2, lambda _: store.put_file_if_absent("deliveries/acme/1", big_file))
     assert "won" in found
