@@ -19,7 +19,7 @@ from tests.kafka_servers import PASSWORD, running_secured_kafka
 from tests.running import free_port
 from tests.s3 import SECRET, S3Server, running_s3
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(600)]
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
 SOON_S = 20.0
