@@ -64,6 +64,18 @@ bench-validate: $(READY) ## Sales judged a second, beside passing through, Quix 
 bench-validate-kafka: $(READY) ## The same on Apache Kafka, Kafka Streams among them (needs Maven and a JDK)
 	$(BIN)/python -m benchmarks.validate --on-kafka
 
+bench-join: $(READY) ## Valid sales to committed Parquet, in a directory and on S3; MINIO=1 for MinIO
+	$(BIN)/python -m benchmarks.join $(if $(MINIO),--minio)
+
+bench-ingest: $(READY) ## Files of XML, CSV and JSON Lines to messages; LARGE_MB=2000 for the size of the large one
+	$(BIN)/python -m benchmarks.ingest $(if $(LARGE_MB),--large-mb $(LARGE_MB))
+
+bench-codec: $(READY) ## Messages to columns and back, beside fastavro, confluent-kafka and pyruhvro
+	$(BIN)/python -m benchmarks.codec
+
+bench-scale: $(READY) ## Processes, partitions, and the cost of a sale as the lake grows; VOLUME=100000000 for a large one
+	$(BIN)/python -m benchmarks.scale $(if $(VOLUME),--volume $(VOLUME))
+
 bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one, KILLS=20 for kill -9 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE)) $(if $(KILLS),--kills $(KILLS))
 

@@ -26,7 +26,7 @@ import polars as pl
 from rich.console import Console
 
 from benchmarks.own_stack import own_settings
-from benchmarks.processes import peak_rss_mb
+from benchmarks.processes import MemoryWatch
 from cli.data import wait_for_deliveries
 from cli.demo import await_lake
 from cli.m5 import import_m5
@@ -94,6 +94,9 @@ def run(
     sales = sum(file.records for file in files if file.content == "sales")
     stack = Stack(settings)
     stack.up(lambda name: console.print(f"{name} is ready"))
+    watch = MemoryWatch(
+        lambda: {state.name: state.pid for state in stack.supervisor.states() if state.runs and state.pid}
+    )
     try:
         began = time.monotonic()
         killer = threading.Thread(target=_kill, args=(stack, kills, console), daemon=True)
@@ -122,8 +125,8 @@ def run(
             )
         to_forecasts_s = time.monotonic() - began
         forecasts = _served(settings)
-        memory = {state.name: peak_rss_mb(state.pid) for state in stack.supervisor.states() if state.runs}
     finally:
+        memory = watch.close()
         stack.down()
     scores = score_m5(m5, forecasts, FIRST_FORECAST)
     series = math.prod(file.records for file in files if file.content in {"products", "locations"})

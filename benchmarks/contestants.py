@@ -29,6 +29,7 @@ class Contestant:
         judges: Whether it tells valid sales from others; a ceiling hands all on.
         is_slow: Whether it gets the shorter topic, so that a run takes seconds and not minutes.
         needs_kafka: Whether it runs on Apache Kafka only.
+        refuses_with_reasons: Whether its refusals are SaleErrors, in which the bytes as they came are one field.
         keeps_partitions: Whether each sale goes to the partition that it came from, in order.
     """
 
@@ -37,7 +38,20 @@ class Contestant:
     judges: bool = True
     is_slow: bool = False
     needs_kafka: bool = False
+    refuses_with_reasons: bool = False
     keeps_partitions: bool = False
+
+
+def workers(count: int) -> Contestant:
+    """Validate in so many processes of one group."""
+    return Contestant(
+        f"validate-{count}",
+        lambda settings, route: [
+            sys.executable, "-m", "benchmarks.workers", str(count), *VALIDATE.command(settings, route)[3:]
+        ],
+        refuses_with_reasons=True,
+        keeps_partitions=True,
+    )  # fmt: skip
 
 
 def peer_python(settings: Settings, name: str) -> str:
@@ -105,8 +119,10 @@ def _streams(guarantee: str) -> Callable[[Settings, Route], list[str]]:
     return command
 
 
-VALIDATE = Contestant("validate", _validate("cli.jobs"), keeps_partitions=True)
-UNTRANSACTED = Contestant("untransacted", _validate("benchmarks.untransacted"), keeps_partitions=True)
+VALIDATE = Contestant("validate", _validate("cli.jobs"), refuses_with_reasons=True, keeps_partitions=True)
+UNTRANSACTED = Contestant(
+    "untransacted", _validate("benchmarks.untransacted"), refuses_with_reasons=True, keeps_partitions=True
+)
 PASS_THROUGH = Contestant(
     "pass_through",
     lambda _, route: [sys.executable, "-m", "benchmarks.pass_through", route.valid],

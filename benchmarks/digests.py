@@ -1,7 +1,7 @@
 """What stands in topics, as numbers to compare, so that speed cannot cost correctness."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,24 +31,21 @@ def ordered_digest_of(values: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(values)).hexdigest()
 
 
-def committed_values(settings: Settings, topic: str, values_max: int | None = None) -> dict[int, list[bytes]]:
-    """The values that stand committed in a topic, in order, by partition.
+def committed_values(settings: Settings, topic: str) -> dict[int, list[bytes]]:
+    """The values that stand committed in a topic, in order, by partition."""
+    return values_from(settings, topic, {})
 
-    Args:
-        settings: Where the brokers are.
-        topic: The topic.
-        values_max: Read about so many at most.
-    """
-    reader = TopicReader(settings, [topic], "benchmark")
+
+def values_from(
+    settings: Settings, topic: str, starts: Mapping[tuple[str, int], int]
+) -> dict[int, list[bytes]]:
+    """The same from some offsets on."""
+    reader = TopicReader(settings, [topic], "benchmark", starts)
     values: dict[int, list[bytes]] = {partition: [] for _, partition in reader.positions}
-    count = 0
     try:
         for messages in reader.read_to_end():
             for message in messages:
                 values[message.partition() or 0].append(message.value() or b"")
-            count += len(messages)
-            if values_max is not None and count >= values_max:
-                break
     finally:
         reader.close()
     return values
@@ -69,6 +66,10 @@ def check_equal(what: str, found: object, expected: object) -> None:
         raise FaultError(f"{what}: expected {expected}, found {found}")
 
 
-def sorted_rows(frames: Iterable[pl.DataFrame]) -> int:
-    """A number that is the same for the same rows in any order; compares within one process only."""
-    return sum(int(frame.hash_rows().to_numpy().sum(dtype=np.uint64)) for frame in frames) % 2**64
+def rows_digest(frame: pl.DataFrame, columns: Sequence[str]) -> int:
+    """A number that is the same for the same rows in any order; compares within one process only.
+
+    Times are compared as microseconds of UTC, whatever unit they came in.
+    """
+    times = pl.selectors.datetime().cast(pl.Datetime("us", "UTC"))
+    return int(frame.select(columns).with_columns(times).hash_rows().to_numpy().sum(dtype=np.uint64))

@@ -55,33 +55,45 @@ def deliver_masters(settings: Settings, retailer: Retailer) -> None:
     _deliver(settings, frames)
 
 
-def deliver_sales(settings: Settings, retailer: Retailer, sales: int) -> None:
-    """Deliver sales in files of half a million lines, and wait until all are in `sales-input`."""
-    dice = np.random.default_rng(1)
-    began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
-    frames = {}
-    for number, first in enumerate(range(0, sales, FILE_ROWS)):
-        count = min(FILE_ROWS, sales - first)
-        products = dice.integers(0, retailer.products, count)
-        unknown = dice.random(count) < retailer.refused
-        frames[f"sales-{number}"] = pl.DataFrame(
-            {
-                "sale_id": pl.Series([f"S{first + row}" for row in range(count)]),
-                "location": dice.integers(0, retailer.locations, count),
-                "product": np.where(unknown, -1, products),
-                "seconds": dice.integers(0, 86_400, count),
-                "quantity": dice.integers(1, 9, count).astype(np.float64),
-                "unit_price": dice.integers(50, 2_000, count) / 100,
-            }
-        ).select(
-            "sale_id",
-            location_id=pl.lit("L") + pl.col("location").cast(pl.String).str.zfill(5),
-            product_id=pl.lit("P") + pl.col("product").cast(pl.String).str.zfill(7),
-            sold_at=pl.lit(began) + pl.duration(seconds="seconds"),
-            quantity="quantity",
-            unit_price="unit_price",
-        )
+def deliver_sales(settings: Settings, retailer: Retailer, sales: int, first: int = 0) -> None:
+    """Deliver sales in files of half a million lines, and wait until all are in `sales-input`.
+
+    Args:
+        settings: Of the stack.
+        retailer: Whose sales they are.
+        sales: How many.
+        first: Number of the first; each sale has another id.
+    """
+    frames = {
+        f"sales-{begin}": sales_frame(retailer, begin, min(FILE_ROWS, first + sales - begin))
+        for begin in range(first, first + sales, FILE_ROWS)
+    }
     _deliver(settings, frames)
+
+
+def sales_frame(retailer: Retailer, first: int, count: int) -> pl.DataFrame:
+    """Sales with the numbers from `first` on, of one day, as a retailer would write them."""
+    dice = np.random.default_rng([1, first])
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
+    products = dice.integers(0, retailer.products, count)
+    unknown = dice.random(count) < retailer.refused
+    return pl.DataFrame(
+        {
+            "sale": np.arange(first, first + count),
+            "location": dice.integers(0, retailer.locations, count),
+            "product": np.where(unknown, -1, products),
+            "seconds": dice.integers(0, 86_400, count),
+            "quantity": dice.integers(1, 9, count).astype(np.float64),
+            "unit_price": dice.integers(50, 2_000, count) / 100,
+        }
+    ).select(
+        sale_id=pl.lit("S") + pl.col("sale").cast(pl.String),
+        location_id=pl.lit("L") + pl.col("location").cast(pl.String).str.zfill(5),
+        product_id=pl.lit("P") + pl.col("product").cast(pl.String).str.zfill(7),
+        sold_at=pl.lit(began) + pl.duration(seconds="seconds"),
+        quantity="quantity",
+        unit_price="unit_price",
+    )
 
 
 def _deliver(settings: Settings, frames: dict[str, pl.DataFrame]) -> None:

@@ -1,9 +1,14 @@
 """What the operating system says of processes."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+WATCH_S = 0.5
+"""Time between two looks at the memory of processes; each has kept its own peak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,42 @@ def descendants(pid: int) -> list[int]:
         last = [child for child, parent in parents.items() if parent in last]
         found += last
     return found
+
+
+class MemoryWatch:
+    """Follows the memory of some processes and of all that they start, until it is closed.
+
+    Args:
+        roots: Gives the processes by name, whenever it is asked; they may change.
+
+    Attributes:
+        peaks: The most memory by name, MB; what a process has started stands under a name of its own.
+    """
+
+    def __init__(self, roots: Callable[[], Mapping[str, int]]) -> None:
+        self._roots = roots
+        self.peaks: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def close(self) -> dict[str, float]:
+        """Look once more, and end; the peaks."""
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        return self.peaks
+
+    def _follow(self) -> None:
+        while not self._stop.wait(WATCH_S):
+            self._look()
+
+    def _look(self) -> None:
+        for name, root in self._roots().items():
+            for pid in (root, *descendants(root)):
+                shown = name if pid == root else f"{name}, started by it"
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    self.peaks[shown] = max(self.peaks.get(shown, 0.0), peak_rss_mb(pid))
 
 
 def _numbers() -> Iterator[int]:

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from benchmarks.processes import Usage, session_usage
-from infra.errors import FaultError
+from infra.errors import FaultError, UnavailableError
 from infra.extents import ANSWER_S_MAX, end_offsets
 from infra.kafka import admin
 from infra.settings import Settings
@@ -143,9 +143,12 @@ def raced(
                     f"{topics}; it said last:\n{_last_words(log)}"
                 )
             time.sleep(SAMPLE_S)
-            places = places or _places(settings, topics)
             usage = session_usage(process.pid)
-            written = sum(end_offsets(client, places).values())
+            try:
+                places = places or _places(settings, topics)
+                written = sum(end_offsets(client, places).values())
+            except UnavailableError:
+                continue  # A topic that was made just now may have no leader yet.
             if written != samples[-1].written:
                 changed_s = time.monotonic()
                 samples.append(Sample(changed_s, written, usage.cpu_s))

@@ -22,6 +22,10 @@ from infra.settings import load_settings
 SUITE: Mapping[str, Sequence[str]] = {
     "validate": ("benchmarks.validate",),
     "validate-kafka": ("benchmarks.validate", "--on-kafka"),
+    "join": ("benchmarks.join",),
+    "ingest": ("benchmarks.ingest",),
+    "codec": ("benchmarks.codec",),
+    "scale": ("benchmarks.scale",),
     "restore": ("benchmarks.restore",),
     "channel": ("benchmarks.channel",),
 }

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -52,11 +52,21 @@ class Route:
 class Judge:
     """Decodes a sale and finds the rules that it breaks."""
 
-    def __init__(self, registry: str, masters: str) -> None:
-        known = json.loads(Path(masters).read_text())
-        self._locations, self._products = set(known["locations"]), set(known["products"])
+    def __init__(self, registry: str, locations: Iterable[str], products: Iterable[str]) -> None:
+        self._locations, self._products = set(locations), set(products)
         self._registry = registry
         self._schemas: dict[bytes, Any] = {}
+
+    @classmethod
+    def of(cls, route: Route) -> "Judge":
+        """One that knows the locations and products of a route."""
+        known = json.loads(Path(route.masters).read_text())
+        return cls(route.registry, known["locations"], known["products"])
+
+    @classmethod
+    def without_masters(cls, registry: str) -> "Judge":
+        """One that only decodes."""
+        return cls(registry, (), ())
 
     def codes(self, value: bytes) -> list[str]:
         """The codes of the rules that a sale breaks; empty when it is valid."""

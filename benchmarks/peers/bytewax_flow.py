@@ -8,7 +8,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 route = Route.given()
-judge = Judge(route.registry, route.masters)
+judge = Judge.of(route)
 brokers = [route.broker]
 
 flow = Dataflow("validate")

@@ -7,7 +7,7 @@ import faust
 from by_record import Judge, Route
 
 route = Route.given()
-judge = Judge(route.registry, route.masters)
+judge = Judge.of(route)
 app = faust.App(
     route.group,
     broker=f"kafka://{route.broker}",

@@ -4,7 +4,7 @@ import pathway as pw
 from by_record import Judge, Route
 
 route = Route.given()
-judge = Judge(route.registry, route.masters)
+judge = Judge.of(route)
 settings = {
     "bootstrap.servers": route.broker,
     "group.id": route.group,

@@ -6,7 +6,7 @@ from by_record import Judge, Route
 from quixstreams import Application
 
 route = Route.given()
-judge = Judge(route.registry, route.masters)
+judge = Judge.of(route)
 app = Application(
     broker_address=route.broker,
     consumer_group=route.group,

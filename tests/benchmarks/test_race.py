@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from benchmarks.digests import digest_of, ordered_digest_of
-from benchmarks.processes import descendants, session_usage
+from benchmarks.processes import MemoryWatch, descendants, session_usage
 from benchmarks.race import Sample, middle
+from tests.running import wait_until
 
 
 def test_the_rate_is_that_of_the_middle_four_fifths() -> None:
@@ -48,3 +49,20 @@ def test_the_memory_of_a_program_is_that_of_its_children_too() -> None:
     assert len(descendants(process.pid)) == 1
     assert process.pid in descendants(os.getpid())
     process.communicate(b"\n", timeout=30)
+
+
+def test_a_watch_keeps_the_memory_of_what_has_ended_meanwhile() -> None:
+    child = "b = b'x' * 150_000_000; print(len(b), flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); input()"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    watch = MemoryWatch(lambda: {"flows": process.pid})
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.readline()
+    wait_until(lambda: watch.peaks.get("flows, started by it", 0.0) > 150, "the memory of the child")
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    wait_until(lambda: not descendants(process.pid), "the end of the child")
+    peaks = watch.close()
+    process.communicate(b"\n", timeout=30)
+    assert peaks["flows, started by it"] > 150 > peaks["flows"]

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.codec
+import benchmarks.ingest
+import benchmarks.join
+import benchmarks.scale
 from benchmarks.race import Run
 from benchmarks.suite import SUITE
 from benchmarks.tables import FOLDER, PAGE, TABLES, load_results, page, table
@@ -19,6 +23,7 @@ MACHINE = {
     "versions": {"polars": "2.1.0"},
 }
 ROOT = Path(FOLDER).parent
+CODECS = ("", "fastavro_", "confluent_", "pyruhvro_")
 
 
 def test_the_page_of_figures_follows_from_the_results() -> None:
@@ -69,3 +74,26 @@ def test_the_figures_of_validate_have_the_names_that_are_asked_for() -> None:
     assert found["quix_per_s"] == 18
     assert found["vs_best_python"] == pytest.approx(15.0)
     assert found["not_run"] == {"faust": "why"}
+
+
+def test_every_row_of_a_table_is_a_name_that_its_benchmark_prints() -> None:
+    run = Run(100.0, 2.0, 300.0)
+    step = benchmarks.scale.Step(1_000, 2.0, 3.0, 4, 0.5, 0.1, 200.0)
+    rates = {f"{name}{way}_rows_per_s": [1.0] for name in CODECS for way in ("decode", "encode")}
+    by_format = {name: [5.0] for name in benchmarks.ingest.FORMATS}
+    printed = {
+        "join": benchmarks.join.figures({"directory": [run], "s3": [run]}, [400.0], [10.0], {}),
+        "ingest": benchmarks.ingest.figures(
+            by_format, dict.fromkeys(by_format, 150.0), {"expat": [9.0], "polars_csv": [9.0]}, {"xml": 200.0}
+        )
+        | {"large_mb": 2_000},
+        "codec": benchmarks.codec.figures(rates, {}),
+        "scale": benchmarks.scale.figures(
+            {count: [run] for count in benchmarks.scale.PROCESSES},
+            {count: [run] for count in benchmarks.scale.PARTITIONS},
+            [step, step],
+        ),
+    }
+    for name, found in printed.items():
+        shown = table(name, {name: {"machine": MACHINE, "figures": found}})
+        assert [row.key for row in TABLES[name] if f"| {row.words} |" not in shown] == []
