@@ -231,7 +231,7 @@ class S3Store(BlobStore):
             return SettingError(
                 "HEADRACE_S3__ACCESS_KEY, HEADRACE_S3__SECRET_KEY, HEADRACE_S3__REGION: "
                 f"{self._endpoint} refuses {path or 'a listing'} in {self.location} ({code or type(error).__name__}, "
-                f"{error}); check them and the right to read and write"
+                f"{error}); check them, the right to read and write, and this machine's clock"
             )
         if isinstance(error, SSLError):
             return SettingError(

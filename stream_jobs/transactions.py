@@ -142,10 +142,11 @@ class Transactions:
         return wrapped(self._cause(error), f"{self._id}: {doing}", NotCommittedError)
 
     def _cause(self, error: KafkaError) -> KafkaError:
-        """What broke the producer, when a message is told only that it is broken."""
-        if error.code() == KafkaError._FATAL:  # noqa: SLF001
+        """What broke the transaction, when a step of it is told only that it is broken."""
+        if error.code() in (KafkaError._FATAL, KafkaError._STATE):  # noqa: SLF001
             try:
-                self._producer.abort_transaction(ANSWER_S_MAX)
+                # It cannot be begun while it is open; the client answers with the error that it is in.
+                self._producer.begin_transaction()
             except KafkaException as cause:
                 found = cause.args[0]
                 assert isinstance(found, KafkaError)
@@ -249,6 +250,10 @@ def wrapped(error: KafkaError, doing: str, kind: type[UnavailableError]) -> Head
         return FaultError(
             f"{told}. Nothing of it is committed. Allow this user to write to the topics, to read with its group "
             "and to write under this transactional id."
+        )
+    if error.code() == KafkaError.INVALID_TIMESTAMP:
+        return FaultError(
+            f"{told}. Nothing of it is committed. Expected this machine's clock to agree with the brokers'; set it."
         )
     if error.code() in _NO_TOPIC:
         return MissingPartError(

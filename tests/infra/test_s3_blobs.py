@@ -121,6 +121,28 @@ def test_refused_credentials_and_missing_buckets_name_their_settings(s3_server: 
             act(nowhere)
 
 
+def test_a_put_whose_answer_is_lost_was_done(s3_server: S3Server) -> None:
+    with s3_front(s3_server) as front:
+        store = open_store(S3Server(front.url).settings())
+        front.lost = 1
+        # The client asks again by itself, and meets its own object.
+        with pytest.raises(AlreadyExistsError):
+            store.put_if_absent("a", b"1")
+        assert store.read("a") == b"1"
+
+
+def test_a_server_in_trouble_is_asked_again_a_few_times_and_then_told(s3_server: S3Server) -> None:
+    with s3_front(s3_server) as front:
+        store = open_store(S3Server(front.url).settings())
+        front.status = 503
+        with pytest.raises(UnavailableError, match="HEADRACE_S3__ENDPOINT_URL"):
+            store.read("a")
+        with pytest.raises(CommitUnknownError, match="HEADRACE_S3__ENDPOINT_URL"):
+            store.put_if_absent("a", b"1")
+        front.status = 0
+        store.put_if_absent("a", b"1")
+
+
 def test_a_server_that_is_not_there_is_told_with_its_setting() -> None:
     store = open_store(S3Server(f"http://127.0.0.1:{free_port()}").settings())
     with pytest.raises(UnavailableError, match="HEADRACE_S3__ENDPOINT_URL"):

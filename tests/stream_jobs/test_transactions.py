@@ -78,6 +78,7 @@ def test_a_coordinator_that_is_briefly_bad_is_asked_again(cluster: MockCluster, 
         (ADD_PARTITIONS, KafkaError.TOPIC_AUTHORIZATION_FAILED, FaultError, "Allow this user"),
         (PRODUCE, KafkaError.TOPIC_AUTHORIZATION_FAILED, FaultError, "Allow this user"),
         (PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE, FaultError, "max.message.bytes"),
+        (PRODUCE, KafkaError.INVALID_TIMESTAMP, FaultError, "clock"),
         (END_TXN, KafkaError.INVALID_TXN_STATE, CommitUnknownError, "committing"),
         (END_TXN, KafkaError.INVALID_PRODUCER_ID_MAPPING, NotCommittedError, "committing"),
         (END_TXN, KafkaError.UNKNOWN, CommitUnknownError, "committing"),
@@ -123,6 +124,7 @@ def test_a_writer_without_leave_is_told_so_at_its_start(cluster: MockCluster) ->
     ("error", "kind"),
     [
         (KafkaError.INVALID_PRODUCER_EPOCH, FencedError),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, FaultError),
         (KafkaError.INVALID_RECORD, NotCommittedError),
     ],
 )
@@ -138,6 +140,17 @@ def test_a_writer_that_broke_meanwhile_says_why_at_the_next_write(
         write(transactions)
     assert type(caught.value) is kind
     assert_done(transactions)
+
+
+def test_offsets_added_to_a_broken_transaction_say_what_broke_it(cluster: MockCluster) -> None:
+    transactions, group = writer(cluster), consumer(load_settings(broker=cluster.servers), "group")
+    cluster.answer(PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE)
+    write(transactions)
+    transactions._producer.flush(10)
+    with pytest.raises(FaultError, match=r"max\.message\.bytes"):
+        transactions.commit({(TOPIC, 0): 1}, group)
+    assert_done(transactions)
+    group.close()
 
 
 @pytest.mark.parametrize(
