@@ -80,10 +80,10 @@ def _run(place: Installation, rounds: int, sales: int, seed: int) -> int:
 
 def _await_reports(settings: Settings, delivered: dict[int, File]) -> None:
     """Wait until every delivery is told to be done; whether the counts are right is the checker's to say."""
-    deadline = time.monotonic() + DONE_S_MAX
+    deadline, store = time.monotonic() + DONE_S_MAX, open_store(settings)
     while time.monotonic() < deadline:
         try:
-            with closing(StreamView(settings, open_store(settings))) as view:
+            with closing(StreamView(settings, store)) as view:
                 view.read_to_end()
                 reports = {delivery_id: view.get(delivery_id) for delivery_id in delivered}
         except HeadraceError as error:

@@ -30,6 +30,7 @@ class Courier(threading.Thread):
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         super().__init__(daemon=True)
         self._settings = settings
+        self._store = open_store(settings)
         self._say = say
         self._waiting = queue.Queue[Sequence[File]](1)
         self._failure: BaseException | None = None
@@ -76,7 +77,7 @@ class Courier(threading.Thread):
         while True:
             try:
                 with (
-                    closing(Desk(self._settings, open_store(self._settings))) as desk,
+                    closing(Desk(self._settings, self._store)) as desk,
                     file.path.open("rb") as data,
                 ):
                     return desk.accept(CUSTOMER, file.content, file.path.name, data).delivery_id
