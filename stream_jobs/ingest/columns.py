@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import polars as pl
+import pyarrow as pa
 
 from infra.errors import DeliveryError
 from stream_jobs.ingest.blocks import Block, Limits
@@ -40,6 +41,7 @@ _TIME_FORMATS = (
     "%Y-%m-%dT%H:%M%#z",
     "%Y-%m-%dT%H:%M",
 )
+_PLAIN_TIME_SIZES = [len("2026-05-01T14:30:00Z"), len("2026-05-01T14:30:00+02:00")]
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _CONTROL = r"[\x00-\x1F\x7F]"
 
@@ -143,6 +145,31 @@ def _number(text: pl.Series) -> pl.Series:
 
 
 def _time(text: pl.Series) -> pl.Series:
+    values = _plain_times(text)
+    if values is None:
+        values = _times(text)
+    return _within_years(values, datetime(YEARS[0], 1, 1, tzinfo=UTC), datetime(YEARS[1], 1, 1, tzinfo=UTC))
+
+
+def _plain_times(text: pl.Series) -> pl.Series | None:
+    """Times that all have seconds and an offset, as programs write them, by Arrow's reader, which is ten times faster.
+
+    Returns:
+        What `_times` finds; None when it must be asked, because some are written otherwise or are none.
+    """
+    sizes = text.str.len_bytes().drop_nulls()
+    if not sizes.is_in(_PLAIN_TIME_SIZES).all():
+        return None
+    try:
+        values = pl.from_arrow(text.to_arrow().cast(pa.timestamp("us", "UTC")))
+    except pa.ArrowInvalid:
+        return None
+    assert isinstance(values, pl.Series)
+    return values
+
+
+def _times(text: pl.Series) -> pl.Series:
+    """Times in any of the forms that are taken; null where there is none."""
     text = text.str.replace(r"^(\S{10}) ", "${1}T")
     values = text.str.strptime(TIME, _TIME_FORMATS[0], strict=False, cache=False)
     for layout in _TIME_FORMATS[1:]:
@@ -151,7 +178,7 @@ def _time(text: pl.Series) -> pl.Series:
         dtype = TIME if layout.endswith("z") else pl.Datetime("us")
         other = text.str.strptime(dtype, layout, strict=False, cache=False)
         values = values.fill_null(other if layout.endswith("z") else other.dt.replace_time_zone("UTC"))
-    return _within_years(values, datetime(YEARS[0], 1, 1, tzinfo=UTC), datetime(YEARS[1], 1, 1, tzinfo=UTC))
+    return values
 
 
 def _date(text: pl.Series) -> pl.Series:
