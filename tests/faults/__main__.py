@@ -7,6 +7,7 @@ docs/faults.md says what each fault is.
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,8 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="folder that the logs are kept in")
     arguments = parser.parse_args()
     running.ON_KAFKA = s3.ON_MINIO = True
+    # Whoever ends the run from outside leaves no server and no mounted disk behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with ExitStack() as stack:
         # Logs are written outside of the disks that are filled.
         folder = Path(
