@@ -69,7 +69,7 @@ def main() -> None:
     settings, stop = load_settings(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     transactions = Transactions(settings, target, "pass-through")
-    stream = Stream(settings, [SALES_INPUT], target, static=False)
+    stream = Stream(settings, [SALES_INPUT], target)
     stream.run(PassThrough(stream, transactions, target, settings.stream.transaction_rows_max), stop)
     transactions.close()
 

@@ -30,10 +30,11 @@ app = typer.Typer(
 
 MetricsPort = Annotated[int | None, typer.Option(help="Serve metrics on this port.", show_default=False)]
 
+_MASTER = ("locations", "products", "prices", "events")
 LANES = {
-    "sales": frozenset({"sales"}),
-    "master": frozenset({"locations", "products", "prices", "events"}),
-    "all": frozenset({"sales", "locations", "products", "prices", "events"}),
+    **{content: frozenset({content}) for content in ("sales", *_MASTER)},
+    "master": frozenset(_MASTER),
+    "all": frozenset({"sales", *_MASTER}),
 }
 
 
@@ -63,7 +64,7 @@ def _run(
 @app.command()
 def ingest(
     lane: Annotated[
-        Literal["sales", "master", "all"],
+        Literal["all", "sales", "master", "locations", "products", "prices", "events"],
         typer.Option(help="Which deliveries it reads; a second of a lane fences the first."),
     ] = "all",
     metrics_port: MetricsPort = None,

@@ -5,6 +5,9 @@
 - The list of aborted transactions in a fetch names all there ever were, also those that ended before the fetch's
   first message; a client then drops every later message of the same producer, committed ones as well. Here the
   list names only transactions that end within the fetch or later, as Kafka's does.
+- When members of a group wait for the answers to their joins and the first that gets one joins again at once, as
+  cooperative members do, the others are never answered and the group stands still. Here a join waits until those
+  of the round before it have been answered.
 - Addresses in answers are noida-db's own; they are replaced by this one.
 
 Guarantee: requests of one connection are passed on one after the other, in their order, and nothing else in them
@@ -16,7 +19,7 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 COALESCE_S = 0.003
@@ -24,11 +27,15 @@ COALESCE_S = 0.003
 SCAN_BYTES = 1 << 20
 """Read at once in the search for the end of an aborted transaction."""
 
-_PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _API_VERSIONS, _END_TXN, _DESCRIBE_CLUSTER = (
+JOIN_S_MAX = 5.0
+"""Longest wait of a join for those before it; one of them may belong to a member that is gone."""
+
+_PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _JOIN, _API_VERSIONS, _END_TXN, _DESCRIBE_CLUSTER = (
     0,
     1,
     3,
     10,
+    11,
     18,
     26,
     60,
@@ -38,6 +45,9 @@ _WRITES = frozenset({_PRODUCE, _END_TXN})
 _FETCH_MIN, _FETCH_MAX = 4, 11
 """Versions of fetches understood here: from the first with transactions to the last of fixed layout."""
 _CONTROL = 0x20
+
+_JOIN_MAX = 5
+"""The last version of joins of fixed layout; newer ones are passed on unseen."""
 
 AbortedTransaction = tuple[int, int]
 """Its producer and the offset of its first message in a partition."""
@@ -129,6 +139,19 @@ def with_aborted(
     return payload[: partition.aborted_at] + struct.pack(">i", len(aborted)) + entries + payload[after:]
 
 
+def group_of(join: bytes) -> bytes:
+    """The group that a join request (without its length) names."""
+    (size,) = struct.unpack_from(">h", join, 8)
+    place = 10 + max(size, 0)
+    (size,) = struct.unpack_from(">h", join, place)
+    return join[place + 2 : place + 2 + size]
+
+
+def is_joined(answer: bytes, version: int) -> bool:
+    """Whether the answer to a join (without its length) is that of a round that is complete."""
+    return bool(struct.unpack_from(">h", answer, 4 if version < 2 else 8)[0] == 0)
+
+
 def longest_wait_s(request: bytes) -> float:
     """The longest wait that a fetch request (without its length) asks for, seconds."""
     (size,) = struct.unpack_from(">h", request, 8)
@@ -166,6 +189,7 @@ class BrokerFront:
         self._theirs = HOST.encode() + struct.pack(">i", broker_port)
         self._ours = HOST.encode() + struct.pack(">i", port)
         self._written = asyncio.Event()
+        self._joins: dict[bytes, _Joins] = {}
         self._aborted_ends: dict[tuple[bytes, int, AbortedTransaction], int] = {}
 
     async def serve(self) -> asyncio.Server:
@@ -195,6 +219,8 @@ class BrokerFront:
         api, version = struct.unpack_from(">hh", request)
         if api == _FETCH:
             return await self._fetched(request, version, broker)
+        if api == _JOIN and version <= _JOIN_MAX:
+            return await self._joined(request, version, broker)
         answer = await broker.asked(request)
         if api == _API_VERSIONS:
             return offering_known_fetches(answer, version)
@@ -202,6 +228,24 @@ class BrokerFront:
             self._written.set()
             self._written = asyncio.Event()
         return answer.replace(self._theirs, self._ours) if api in _WITH_ADDRESSES else answer
+
+    async def _joined(self, request: bytes, version: int, broker: "_Broker") -> bytes:
+        joins = self._joins.setdefault(group_of(request), _Joins())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_S_MAX):
+                while joins.late:
+                    await next(iter(joins.late)).wait()
+        own = asyncio.Event()
+        joins.asked.add(own)
+        try:
+            answer = await broker.asked(request)
+            if is_joined(answer, version):
+                joins.late = joins.asked - {own}
+            return answer
+        finally:
+            joins.asked.discard(own)
+            joins.late.discard(own)
+            own.set()
 
     async def _fetched(self, request: bytes, version: int, broker: "_Broker") -> bytes:
         clock = asyncio.get_running_loop().time
@@ -251,6 +295,19 @@ class BrokerFront:
                         break
                 offset = batches[-1].last + 1
         return self._aborted_ends[key]
+
+
+@dataclass(slots=True)
+class _Joins:
+    """Joins of a group that the broker has not answered; of each its event of having been answered.
+
+    Attributes:
+        asked: All of them.
+        late: Those of a round of which another was answered.
+    """
+
+    asked: set[asyncio.Event] = field(default_factory=set)
+    late: set[asyncio.Event] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
     ├── DeliveryError         the whole file is bad: the delivery is rejected with the reason
     ├── UnavailableError      the world is briefly bad: retry with back-off
     │   ├── NotCommittedError     certainly not committed: the same work may be done again
+    │   │   └── RegroupedError    the group divides its partitions anew: start over at its offsets
     │   └── CommitUnknownError    nobody knows whether it was committed: look before doing it again
     ├── AlreadyExistsError    a put-if-absent lost: somebody wrote this object first
     ├── NotFoundError         an object that was asked for is not in the blob store
@@ -42,6 +43,10 @@ class UnavailableError(HeadraceError):
 
 class NotCommittedError(UnavailableError):
     """A write certainly did not take place."""
+
+
+class RegroupedError(NotCommittedError):
+    """What was in hand was made as a member of a group that has moved on; the transaction was aborted."""
 
 
 class CommitUnknownError(UnavailableError):

@@ -87,6 +87,12 @@ class StreamSettings(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
         description="Name of this worker among its job's; two live workers never share one.",
     )
+    session_ms: int = Field(
+        6_000,
+        ge=1_000,
+        description="Silence after which a worker's partitions go to others, milliseconds; "
+        "brokers take no less than 6000 unless they are set up so.",
+    )
     rules: str = Field(
         "stream_jobs.rules:SALES_RULES",
         description="Python module (or module:NAME) with the rules that sales are judged by.",

@@ -9,6 +9,7 @@ yet, stops the job instead of skipping or repeating what lies between.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra import telemetry
-from infra.errors import FaultError, FencedError, MissingPartError, UnavailableError
+from infra.errors import FaultError, FencedError, MissingPartError, RegroupedError, UnavailableError
 from infra.kafka import consumer
 from infra.settings import Settings
 
@@ -29,8 +30,15 @@ Place = tuple[str, int]
 
 Rows = npt.NDArray[np.int64]
 
-SESSION_MS = 15_000
-"""Silence after which the group gives the partitions of a worker to others, milliseconds."""
+HEARTBEATS = 6
+"""Signs of life in a session. With one of them a worker also hears that partitions are divided anew."""
+
+LEAVE_S_MAX = 5.0
+"""Longest wait for the group's coordinator to hear that a worker leaves, seconds."""
+
+STARTS_OVER_MAX = 10
+STARTS_OVER_S = 60.0
+"""So often in so many seconds a worker starts over when its group divides the partitions anew, then it ends."""
 
 IDLE_S = 0.02
 """Longest wait for a first message; then the handler has its turn, and looks at what it holds."""
@@ -101,7 +109,7 @@ class Handler(Protocol):
         """Partitions are about to go, and are still this process's until this returns."""
 
     def lost(self, places: Sequence[Place]) -> None:
-        """Partitions are gone already; somebody else may be working on them."""
+        """What is in hand of these partitions must be dropped: they are gone, or begin again at `assigned`."""
 
     def take(self, batch: Batch) -> None:
         """Messages have come."""
@@ -116,15 +124,16 @@ class Handler(Protocol):
 class Stream:
     """A member of a consumer group, and its loop.
 
+    A worker that was killed and comes back under its name is the same member: it has its partitions at once,
+    and the others keep theirs. One that ends in order leaves the group, and the others have its partitions.
+
     Args:
-        settings: Where the brokers are and how large batches are.
+        settings: Where the brokers are, how large batches are, and the name of this worker.
         topics: Topics read.
         group: Consumer group.
-        static: Whether a worker that was killed and comes back under its name is the same member: it has its
-            partitions at once, and the others keep theirs. One that is not leaves the group when it ends in order.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str], group: str, *, static: bool = True) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[str], group: str) -> None:
         self._topics = list(topics)
         self._group = group
         self._rows_max = min(settings.stream.batch_rows_max, settings.stream.transaction_rows_max)
@@ -135,13 +144,15 @@ class Stream:
             group,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            session_timeout_ms=SESSION_MS,
-            **({"group_instance_id": f"{group}-{settings.stream.worker}"} if static else {}),
+            session_timeout_ms=settings.stream.session_ms,
+            heartbeat_interval_ms=settings.stream.session_ms // HEARTBEATS,
+            group_instance_id=f"{group}-{settings.stream.worker}",
         )
         self._next: dict[Place, int | None] = {}
         self._failure: BaseException | None = None
         self._stopping = False
         self._lag_told_s = 0.0
+        self._starts_over: deque[float] = deque(maxlen=STARTS_OVER_MAX)
 
     @property
     def consumer(self) -> Consumer:
@@ -168,15 +179,11 @@ class Stream:
             )
             telemetry.ready.set(1)
             while not stop.is_set():
-                messages = self._received()
-                self._raise_failure()
-                for batch in self._batches(messages):
-                    with telemetry.batch_seconds.labels(self._group).time():
-                        handler.take(batch)
-                    telemetry.records_in.labels(self._group, batch.topic).inc(len(batch))
-                handler.turn(time.monotonic())
-                self._tell_lag(time.monotonic())
-            handler.finish()
+                try:
+                    self._turn(handler)
+                except RegroupedError as error:
+                    self._start_over(handler, error)
+            self._finish(handler)
         except KafkaException as error:
             raise UnavailableError(f"group {self._group}: {_text(error)}") from error
         finally:
@@ -184,6 +191,48 @@ class Stream:
             # What the handler has in hand is finished, or must not be touched any more.
             self._stopping = True
             self._consumer.close()
+
+    def _turn(self, handler: Handler) -> None:
+        """Hand over what has come, and give the handler its turn."""
+        messages = self._received()
+        self._raise_failure()
+        for batch in self._batches(messages):
+            with telemetry.batch_seconds.labels(self._group).time():
+                handler.take(batch)
+            telemetry.records_in.labels(self._group, batch.topic).inc(len(batch))
+        handler.turn(time.monotonic())
+        self._tell_lag(time.monotonic())
+
+    def _start_over(self, handler: Handler, reason: RegroupedError) -> None:
+        """Go on where the group's work stands, as if the partitions had just come.
+
+        Raises:
+            RegroupedError: It happens again and again.
+        """
+        now_s = time.monotonic()
+        if len(self._starts_over) == STARTS_OVER_MAX and now_s - self._starts_over[0] < STARTS_OVER_S:
+            raise reason
+        self._starts_over.append(now_s)
+        logger.info("%s; its partitions start over at the group's offsets", reason)
+        places = sorted(self._next)
+        handler.lost(places)
+        starts = handler.assigned(places) if places else {}
+        self.resume(places)
+        for place in places:
+            self.seek(place, starts.get(place, OFFSET_BEGINNING))
+
+    def _finish(self, handler: Handler) -> None:
+        """End in order: the others have this worker's partitions at once, and not when its session is over."""
+        try:
+            handler.finish()
+        except RegroupedError as error:
+            logger.info("%s; the next worker starts over", error)
+        self._stopping = True
+        self._consumer.unsubscribe()
+        deadline = time.monotonic() + LEAVE_S_MAX
+        # A static member does not leave when it is closed, only when it gives its subscription up before.
+        while self._consumer.memberid() and time.monotonic() < deadline:
+            self._consumer.poll(0.01)
 
     def _received(self) -> list[Message]:
         """What has come: the first message as soon as it is there, and what comes in the wait after it."""
@@ -202,8 +251,9 @@ class Stream:
 
     def _raise_failure(self) -> None:
         """Raise what a handler raised in a rebalance, where the client library cannot carry it."""
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def pause(self, places: Iterable[Place]) -> None:
         """Take no messages of these partitions until `resume`."""
@@ -252,12 +302,22 @@ class Stream:
                 )
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
+    @property
+    def _regrouped(self) -> bool:
+        """Whether all that was raised in a rebalance is that the partitions in hand start over."""
+        return isinstance(self._failure, RegroupedError)
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep what a handler raised in a rebalance for the loop; what ends the job comes first."""
+        if self._failure is None or self._regrouped:
+            self._failure = error
+
     def _assign(self, handler: Handler, partitions: list[TopicPartition]) -> None:
         places = [(partition.topic, partition.partition) for partition in partitions]
         try:
             starts = handler.assigned(places) if places else {}
         except BaseException as error:  # noqa: BLE001  It is raised from the loop.
-            self._failure = self._failure or error
+            self._fail(error)
             return
         self._consumer.incremental_assign(
             [TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in places]
@@ -266,11 +326,11 @@ class Stream:
 
     def _unassign(self, tell: Callable[[Sequence[Place]], None], partitions: list[TopicPartition]) -> None:
         places = [(partition.topic, partition.partition) for partition in partitions]
-        if places and self._failure is None and not self._stopping:
+        if places and not self._stopping and (self._failure is None or self._regrouped):
             try:
                 tell(places)
             except BaseException as error:  # noqa: BLE001  It is raised from the loop.
-                self._failure = error
+                self._fail(error)
         for place in places:
             if self._next.pop(place, None) is not None:
                 telemetry.lag_messages.labels(self._group, *place).set(0)

@@ -32,11 +32,11 @@ from schemas.catalogue import (
 )
 from schemas.codec import Codec
 from schemas.registry import Registry
-from stream_jobs.runtime import SESSION_MS, Place
+from stream_jobs.runtime import Place
 from stream_jobs.validate import LIVE, Outputs
 
 READ_S_MAX = 900.0
-GONE_S_MAX = SESSION_MS / 1000 + 5.0
+AFTER_SESSION_S_MAX = 5.0
 PREFIX = "sales-shadow-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _AT = ["source_partition", "source_offset"]
@@ -87,7 +87,7 @@ def drop(settings: Settings, name: str) -> None:
     outputs = shadow_outputs(name)
     client = admin(settings)
     _check_exists(client, outputs, name)
-    _drop_group(client, outputs.group, name)
+    _drop_group(client, outputs.group, name, settings.stream.session_ms / 1000)
     futures = client.delete_topics(list(_named(outputs).values()), operation_timeout=ANSWER_S_MAX)
     for topic, future in futures.items():
         try:
@@ -96,9 +96,9 @@ def drop(settings: Settings, name: str) -> None:
             raise UnavailableError(f"removing {topic}: {error.args[0].str()}") from error
 
 
-def _drop_group(client: AdminClient, group: str, name: str) -> None:
-    """Remove a group; a worker that has ended may still be a member of it for the time of its session."""
-    deadline = time.monotonic() + GONE_S_MAX
+def _drop_group(client: AdminClient, group: str, name: str, session_s: float) -> None:
+    """Remove a group; a worker that was killed may still be a member of it for the time of its session."""
+    deadline = time.monotonic() + session_s + AFTER_SESSION_S_MAX
     while True:
         try:
             client.delete_consumer_groups([group])[group].result(ANSWER_S_MAX)

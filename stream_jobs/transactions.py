@@ -1,8 +1,9 @@
 """Kafka transactions: messages, and the offsets they were made from, become visible together or not at all.
 
-Crash-only. Guarantee: after a failure, or a commit whose outcome is unknown, nothing more is written with the
-same producer; whoever holds it stops, and the process that starts in its place fences what is left behind. The
-outcome of such a transaction is read from the topics, never guessed.
+Guarantee: after a failure, or a commit whose outcome is unknown, nothing more is written with the same producer;
+whoever holds it stops, and the process that starts in its place fences what is left behind. The outcome of such a
+transaction is read from the topics, never guessed. The one failure that a process outlives is that its group
+divided the partitions anew before the offsets were added: then nothing was committed, for certain.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from infra.errors import (
     HeadraceError,
     MissingPartError,
     NotCommittedError,
+    RegroupedError,
     UnavailableError,
 )
 from infra.kafka import producer
@@ -165,7 +167,8 @@ class Transactions:
         Raises:
             FaultError: The brokers refuse what was written, or the writer; nothing of it was committed.
             FencedError: Another process has this writer's name.
-            NotCommittedError: The transaction was aborted.
+            NotCommittedError: The transaction cannot be committed.
+            RegroupedError: The group began a new generation meanwhile; the transaction was aborted.
             CommitUnknownError: Nobody knows; the next process finds out.
         """
         if not (self._open or offsets or self._failed):
@@ -189,9 +192,24 @@ class Transactions:
         try:
             self._producer.send_offsets_to_transaction(places, group.consumer_group_metadata(), ANSWER_S_MAX)
         except KafkaException as error:
-            # Also when the group began a new generation meanwhile: the transaction can only be aborted then,
-            # and the worker that starts in this one's place is the same member and judges those sales again.
-            raise self._broken(error.args[0], "adding offsets") from error
+            if error.args[0].code() not in _REGROUPED:
+                raise self._broken(error.args[0], "adding offsets") from error
+            self.abort()
+            raise RegroupedError(f"{self._id}: adding offsets: {error.args[0].str()}") from error
+
+    def abort(self) -> None:
+        """Take back what was written since the last commit; the next transaction may begin then.
+
+        Raises:
+            HeadraceError: The producer is broken, or nobody knows whether the brokers heard of it.
+        """
+        if not self._open:
+            return
+        try:
+            self._producer.abort_transaction(ANSWER_S_MAX)
+        except KafkaException as error:
+            raise self._broken(error.args[0], "aborting") from error
+        self._open = False
 
     def close(self) -> None:
         """Leave no transaction open behind: readers of committed messages would wait for it to time out."""
@@ -200,6 +218,10 @@ class Transactions:
                 self._producer.abort_transaction(ANSWER_S_MAX)
             self._open = False
 
+
+_REGROUPED = frozenset(
+    {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS}
+)
 
 _FENCED = frozenset(
     {

@@ -3,8 +3,8 @@
 Reads `sales-input`; writes the original bytes of valid sales to the same partition of `sales-validated`,
 refusals to the same partition of `sales-error`, and one tally of each delivery to `delivery-tallies`.
 
-Guarantee: exactly once. Messages, tallies and offsets are one Kafka transaction; whatever fails, the process
-ends with nothing committed past a record that was not written, and the next one goes on from there. A sale is
+Guarantee: exactly once. Messages, tallies and offsets are one Kafka transaction; whatever fails, nothing is
+committed past a record that was not written, and this process or the next one goes on from there. A sale is
 judged only after the master data that was delivered before it, see `stream_jobs.ordering`.
 """
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from infra.blobs import BlobStore
-from infra.errors import FencedError
+from infra.errors import RegroupedError
 from infra.settings import Settings
 from schemas.catalogue import DELIVERY_TALLIES, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
 from schemas.codec import Codec
@@ -85,7 +85,7 @@ def run_validate(
     try:
         reader = MasterReader(settings, registry, store, outputs.group)
         reader.start(stop)
-        stream = Stream(settings, [SALES_INPUT], outputs.group, static=outputs is LIVE)
+        stream = Stream(settings, [SALES_INPUT], outputs.group)
         begin = start_offsets(settings, SALES_INPUT, start, reader.log)
         worker = Validator(settings, stream, reader, transactions, registry, Trial(rules, outputs, begin))
         stream.run(worker, stop)
@@ -151,14 +151,16 @@ class Validator:
         self._commit()
 
     def lost(self, places: Sequence[Place]) -> None:
-        """Stop when the open transaction has rows of partitions that somebody else works on now.
+        """Abort when the open transaction has rows of partitions that somebody else works on now.
 
         Raises:
-            FencedError: It has.
+            RegroupedError: It had.
         """
         self._waiting.drop(places)
         if taken := [place for place in places if place in self._offsets]:
-            raise FencedError(
+            self._forget()
+            self._transactions.abort()
+            raise RegroupedError(
                 f"{self._outputs.group}: another worker took over {taken} while they were being judged"
             )
 
@@ -220,5 +222,11 @@ class Validator:
             values = [self._tallies.encode_record(record) for record in records]
             keys = [str(record["delivery_id"]) for record in records]
             self._transactions.write(self._outputs.tallies, 0, values, keys)
-        self._transactions.commit(self._offsets, self._stream.consumer)
+        offsets = self._offsets
+        # Should the group have moved on, this is aborted, and all of it judged again.
+        self._forget()
+        self._transactions.commit(offsets, self._stream.consumer)
+
+    def _forget(self) -> None:
+        """Nothing is in the open transaction, or nothing will be."""
         self._rows, self._offsets, self._tally = 0, {}, Tally()
