@@ -28,6 +28,13 @@ app = typer.Typer(
     help="Run one job or server in the foreground.", no_args_is_help=True, rich_markup_mode=None
 )
 
+Worker = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of this worker among its job's, whose partitions they share (HEADRACE_STREAM__WORKER).",
+        show_default=False,
+    ),
+]
 MetricsPort = Annotated[int | None, typer.Option(help="Serve metrics on this port.", show_default=False)]
 
 _MASTER = ("locations", "products", "prices", "events")
@@ -43,8 +50,12 @@ def _run(
     metrics_port: int | None,
     body: Callable[[Settings, threading.Event], None],
     admit: Callable[[Settings], Settings] = admitted,
+    worker: str | None = None,
 ) -> None:
-    settings = load_settings() if metrics_port is None else load_settings(metrics_port=metrics_port)
+    overrides: dict[str, object] = {} if metrics_port is None else {"metrics_port": metrics_port}
+    if worker is not None:
+        overrides["stream"] = {"worker": worker}
+    settings = load_settings(**overrides)
     log_to_stderr(settings)
     stop = threading.Event()
 
@@ -111,6 +122,7 @@ def validate(
             show_default=False,
         ),
     ] = None,
+    worker: Worker = None,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Judge sales: the valid ones to sales-validated, the others to sales-error."""
@@ -132,7 +144,7 @@ def validate(
             make_topics(settings, outputs)
         run_validate(settings, open_store(settings), stop, judged_by, outputs, start)
 
-    _run(outputs.group, metrics_port, body)
+    _run(outputs.group, metrics_port, body, worker=worker)
 
 
 @app.command()
@@ -144,21 +156,21 @@ def report(metrics_port: MetricsPort = None) -> None:
 
 
 @app.command()
-def join(metrics_port: MetricsPort = None) -> None:
+def join(worker: Worker = None, metrics_port: MetricsPort = None) -> None:
     """Join valid sales with their location and product and append them to the lake."""
     from lake.datasets import dataset_in_use
     from stream_jobs.join import run_join
 
-    _run("join", metrics_port, lambda s, stop: run_join(s, dataset_in_use(s), stop))
+    _run("join", metrics_port, lambda s, stop: run_join(s, dataset_in_use(s), stop), worker=worker)
 
 
 @app.command()
-def sink(metrics_port: MetricsPort = None) -> None:
+def sink(worker: Worker = None, metrics_port: MetricsPort = None) -> None:
     """Append refused records and changes of master data to the lake."""
     from lake.datasets import dataset_in_use
     from stream_jobs.sink import run_sink
 
-    _run("sink", metrics_port, lambda s, stop: run_sink(s, dataset_in_use(s), stop))
+    _run("sink", metrics_port, lambda s, stop: run_sink(s, dataset_in_use(s), stop), worker=worker)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,10 @@ from rich.console import Console
 
 from cli.admission import admitted
 from cli.lag import lags
+from cli.parts import SCALED, WORKERS_MAX
 from cli.stack import Stack
 from cli.stream_view import StreamView
-from cli.tables import deliveries_table, lag_table, parts_table, terminal, titled
+from cli.tables import deliveries_table, lag_table, partition_lag_table, parts_table, terminal, titled
 from infra.blobs import open_store
 from infra.errors import MissingPartError, SettingError
 from infra.settings import load_settings
@@ -35,10 +37,18 @@ def up(
     lake: Annotated[
         str | None, typer.Option(help="Lake to use instead of HEADRACE_LAKE.", show_default=False)
     ] = None,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="So many workers of a job, such as validate=3, also while the stack runs; jobs that can have several: "
+            f"{', '.join(SCALED)}.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Start every part of the one-machine stack and wait until all take work."""
+    """Start every part of the one-machine stack that does not run, and wait until all take work."""
     asked = {name: value for name, value in (("broker", broker), ("lake", lake)) if value is not None}
-    stack, console = Stack(load_settings(**asked)), terminal()
+    stack, console = Stack(load_settings(**asked), workers_asked(workers or [])), terminal()
     if asked and stack.runs:
         raise SettingError(
             "--broker, --lake: expected a stack that does not run yet, found that it does; `headrace down` first"
@@ -49,6 +59,24 @@ def up(
         console.print(
             f"`export {words}` makes the other commands use them too", markup=False, highlight=False
         )
+
+
+def workers_asked(texts: Sequence[str]) -> dict[str, int]:
+    """How many workers of each job a person wants.
+
+    Raises:
+        SettingError: It is not `JOB=NUMBER`.
+    """
+    found = {}
+    for text in texts:
+        job, _, number = text.partition("=")
+        if job not in SCALED or not number.isdecimal() or not 1 <= int(number) <= WORKERS_MAX:
+            raise SettingError(
+                f"--workers: expected JOB=NUMBER with a job of {', '.join(SCALED)} and 1 to {WORKERS_MAX} workers, "
+                f"found {text!r}"
+            )
+        found[job] = int(number)
+    return found
 
 
 def start(stack: Stack, console: Console) -> None:
@@ -74,6 +102,7 @@ def status(
     deliveries: Annotated[
         int, typer.Option(min=0, max=1000, help="How many of the newest deliveries to show.")
     ] = 20,
+    partitions: Annotated[bool, typer.Option("--partitions", help="Show the lag of each partition.")] = False,
 ) -> None:
     """Show what runs, what lags, and what became of each delivery."""
     settings, console = load_settings(), terminal()
@@ -86,7 +115,8 @@ def status(
         console.print(f"no part runs under {settings.home}", markup=False, highlight=False, soft_wrap=True)
     else:
         console.print(parts_table(views))
-    console.print(lag_table(lags(settings)))
+    found = lags(settings)
+    console.print(partition_lag_table(found) if partitions else lag_table(found))
     view = StreamView(settings, open_store(settings))
     try:
         view.read_to_end()

@@ -4,11 +4,13 @@ Every part is a `headrace job NAME` process (started as the module behind it, wh
 what runs here under the supervisor runs anywhere else by the same command.
 """
 
+import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from infra.kafka import broker_answers
 from infra.settings import Settings
@@ -29,6 +31,11 @@ JOBS: dict[str, tuple[str, ...]] = {
     "http": ("http",),
     "inbox": ("inbox",),
 }
+SCALED = ("validate", "join", "sink")
+"""Jobs whose partitions are divided among as many workers as there are."""
+
+WORKERS_MAX = 16
+_EXTRA = re.compile(rf"({'|'.join(SCALED)})-(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,23 @@ class StackPart:
     url: str = ""
 
 
-def stack_parts(settings: Settings) -> list[StackPart]:
+def workers_of(names: Iterable[str]) -> dict[str, int]:
+    """How many workers each job has whose parts have these names."""
+    found = Counter(name for name in names if name in SCALED)
+    found.update(match[1] for name in names if (match := _EXTRA.fullmatch(name)))
+    return dict(found)
+
+
+def stack_parts(settings: Settings, workers: Mapping[str, int] | None = None) -> list[StackPart]:
     """Name the parts that this installation runs itself, in the order of their start.
 
     A server that stands elsewhere (HEADRACE_BROKER, HEADRACE_REGISTRY_URL, HEADRACE_PREFECT_URL) is none
     of them; the inbox is one only when it is set.
+
+    Args:
+        settings: Of the installation.
+        workers: How many workers each job of `SCALED` has; one where none is named. The first is the part of the
+            job's name, the others are `JOB-1` and so on.
     """
     ports = settings.ports
     parts: list[StackPart] = []
@@ -91,7 +110,6 @@ def stack_parts(settings: Settings) -> list[StackPart]:
     names = [name for name in JOBS if name != "inbox" or settings.ingest.inbox is not None]
     for number, name in enumerate(names):
         port = ports.metrics + number
-        metrics = f"http://127.0.0.1:{port}/metrics"
         command = (*JOBS[name], "--metrics-port", str(port))
         if name == "http":
             page = f"http://{settings.http_host}:{ports.http}"
@@ -105,15 +123,24 @@ def stack_parts(settings: Settings) -> list[StackPart]:
                 )
             )
         else:
-            parts.append(
-                StackPart(
-                    _part(name, 3, *command),
-                    port,
-                    "HEADRACE_PORTS__METRICS",
-                    _probe(metrics, b"\nheadrace_ready 1.0"),
-                )
-            )
-    return parts
+            parts.append(_job_part(_part(name, 3, *command), port))
+    return parts + [
+        _extra_worker(settings, job, number)
+        for job in SCALED
+        for number in range(1, (workers or {}).get(job, 1))
+    ]
+
+
+def _extra_worker(settings: Settings, job: str, number: int) -> StackPart:
+    """A further worker of a job; its port follows from its name, whatever else runs."""
+    port = settings.ports.metrics + len(JOBS) + SCALED.index(job) * (WORKERS_MAX - 1) + number - 1
+    arguments = (*JOBS[job], "--worker", str(number), "--metrics-port", str(port))
+    return _job_part(replace(_part(f"{job}-{number}", 3, *arguments), alone=True), port)
+
+
+def _job_part(part: Part, port: int) -> StackPart:
+    ready = _probe(f"http://127.0.0.1:{port}/metrics", b"\nheadrace_ready 1.0")
+    return StackPart(part, port, "HEADRACE_PORTS__METRICS", ready)
 
 
 def _part(name: str, order: int, *arguments: str) -> Part:

@@ -2,11 +2,11 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cli.admission import admitted_to_lake
-from cli.parts import BROKER, REGISTRY, StackPart, stack_parts
+from cli.parts import BROKER, REGISTRY, StackPart, stack_parts, workers_of
 from infra.errors import MissingPartError
 from infra.kafka import check_broker
 from infra.settings import Settings
@@ -32,12 +32,14 @@ class Stack:
 
     Args:
         settings: Says which parts it runs, and where.
+        workers: How many workers jobs shall have; the others have those that run, and one if none does.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workers: Mapping[str, int] | None = None) -> None:
         self._settings = settings
-        self._parts = stack_parts(settings)
         self.supervisor = Supervisor(settings.home)
+        running = workers_of(state.name for state in self.supervisor.states()) if self.runs else {}
+        self._parts = stack_parts(settings, {**running, **(workers or {})})
 
     @property
     def runs(self) -> bool:
@@ -64,6 +66,8 @@ class Stack:
                 _check_port(part)
             elsewhere = {"HEADRACE_BROKER": self._settings.broker, "HEADRACE_LAKE": self._settings.lake}
             self.supervisor.start([part.part for part in self._parts], elsewhere)
+        else:
+            self.supervisor.change([part.part for part in self._parts])
         deadline = time.monotonic() + timeout_s
         first = [part for part in self._parts if part.part.name == BROKER]
         second = [part for part in self._parts if part.part.name == REGISTRY]

@@ -72,6 +72,16 @@ def lag_table(found: Sequence[Lag]) -> Table:
     return table
 
 
+def partition_lag_table(found: Sequence[Lag]) -> Table:
+    """How far each job is behind on each partition."""
+    table = titled("Lag", "job", "topic")
+    for column in ("partition", "messages behind", "end"):
+        table.add_column(column, justify="right")
+    for lag in found:
+        table.add_row(lag.job, lag.topic, str(lag.partition), f"{lag.messages:,}", f"{lag.end:,}")
+    return table
+
+
 def deliveries_table(deliveries: Sequence[Delivery]) -> Table:
     """What became of deliveries, newest first."""
     table = titled("Deliveries", "id", "customer")

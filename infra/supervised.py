@@ -33,11 +33,13 @@ class Part:
         name: Its name in status and logs.
         command: Program and arguments.
         order: Parts of a lower order stop later; those of the same order stop together.
+        alone: Whether it may come and go while the others run; it then stops before those of its order.
     """
 
     name: str
     command: Sequence[str]
     order: int
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,7 @@ class Supervisor:
             MissingPartError: supervisord did not come up; the text holds what it said.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        config = self.home / "supervisord.conf"
-        config.write_text(self._config(parts))
-        config.chmod(0o600)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configured(parts))]
         done = subprocess.run(
             command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
         )
@@ -111,6 +110,26 @@ class Supervisor:
                     f"supervisord did not answer within {START_TIMEOUT_S:g} s; see {self.logs}"
                 )
             time.sleep(0.1)
+
+    def change(self, parts: Sequence[Part]) -> None:
+        """Of the parts that come and go alone, stop those that are not among these and make the others known.
+
+        Raises:
+            MissingPartError: No supervisor runs for this home.
+        """
+        self._configured(parts)
+        ((added, _, removed),) = self._call("reloadConfig")
+        for name in removed:
+            self._call("stopProcessGroup", name, True)
+            self._call("removeProcessGroup", name)
+        for name in added:
+            self._call("addProcessGroup", name)
+
+    def _configured(self, parts: Sequence[Part]) -> Path:
+        config = self.home / "supervisord.conf"
+        config.write_text(self._config(parts))
+        config.chmod(0o600)
+        return config
 
     def start_part(self, name: str) -> None:
         """Start one part and return at once.
@@ -204,8 +223,11 @@ class Supervisor:
                 "redirect_stderr=true", f"stdout_logfile={_escaped(str(self.log(part.name)))}",
                 "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=2", "",
             ]  # fmt: skip
+        for part in parts:
+            if part.alone:
+                lines += [f"[group:{part.name}]", f"programs={part.name}", f"priority={part.order}", ""]
         for order in sorted({part.order for part in parts}):
-            names = ",".join(part.name for part in parts if part.order == order)
+            names = ",".join(part.name for part in parts if part.order == order and not part.alone)
             lines += [f"[group:order{order}]", f"programs={names}", f"priority={order}", ""]
         return "\n".join(lines)
 
