@@ -6,7 +6,14 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from infra.errors import CommitUnknownError, FaultError, FencedError, HeadraceError, NotCommittedError
+from infra.errors import (
+    CommitUnknownError,
+    FaultError,
+    FencedError,
+    HeadraceError,
+    NotCommittedError,
+    RegroupedError,
+)
 from infra.kafka import consumer
 from infra.settings import load_settings
 from stream_jobs.transactions import Transactions
@@ -157,7 +164,7 @@ def test_offsets_added_to_a_broken_transaction_say_what_broke_it(cluster: MockCl
     ("request_kind", "error", "kind"),
     [
         (ADD_OFFSETS, KafkaError.GROUP_AUTHORIZATION_FAILED, FaultError),
-        (TXN_OFFSET_COMMIT, KafkaError.ILLEGAL_GENERATION, NotCommittedError),
+        (TXN_OFFSET_COMMIT, KafkaError.INVALID_COMMIT_OFFSET_SIZE, NotCommittedError),
         (TXN_OFFSET_COMMIT, KafkaError.FENCED_INSTANCE_ID, FencedError),
     ],
 )
@@ -171,4 +178,19 @@ def test_offsets_that_are_refused_end_the_transaction(
         transactions.commit({(TOPIC, 0): 1}, group)
     assert type(caught.value) is kind
     assert_done(transactions)
+    group.close()
+
+
+@pytest.mark.parametrize("error", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID])
+def test_offsets_of_a_group_that_has_moved_on_are_not_committed_and_the_next_transaction_is(
+    cluster: MockCluster, error: int
+) -> None:
+    transactions, group = writer(cluster), consumer(load_settings(broker=cluster.servers), "group")
+    write(transactions)
+    cluster.answer(TXN_OFFSET_COMMIT, error)
+    with pytest.raises(RegroupedError, match="adding offsets"):
+        transactions.commit({(TOPIC, 0): 1}, group)
+    write(transactions)
+    transactions.commit({(TOPIC, 0): 1}, group)
+    transactions.close()
     group.close()
