@@ -82,3 +82,25 @@ def test_a_part_that_is_not_there_is_named(home: Path) -> None:
 def test_without_a_supervisor_the_answer_says_how_to_start_one(home: Path) -> None:
     with pytest.raises(MissingPartError, match="headrace up"):
         Supervisor(home).states()
+
+
+def test_parts_that_stand_alone_come_and_go_while_the_others_run(home: Path) -> None:
+    def sleeper(name: str, *, alone: bool = False) -> Part:
+        return Part(name, [sys.executable, "-c", SLEEPER], 1, alone)
+
+    supervisor = Supervisor(home)
+    supervisor.start([sleeper("first"), sleeper("second", alone=True)])
+    try:
+        for name in ("first", "second"):
+            supervisor.start_part(name)
+            wait_for(lambda name=name: state(supervisor, name).runs)  # type: ignore[misc]
+        first, second = state(supervisor, "first").pid, state(supervisor, "second").pid
+        supervisor.change([sleeper("first"), sleeper("third", alone=True)])
+        supervisor.start_part("third")
+        wait_for(lambda: state(supervisor, "third").runs)
+        assert [found.name for found in supervisor.states()] == ["first", "third"]
+        assert state(supervisor, "first").pid == first
+        with pytest.raises(ProcessLookupError):
+            os.kill(second, 0)
+    finally:
+        supervisor.stop()
