@@ -129,6 +129,23 @@ def test_workers_of_validate_come_are_restarted_one_at_a_time_and_go(lone_world:
     assert longest_pause_s(world) < PAUSE_S_MAX
 
 
+def test_a_stopped_job_holds_nobody_up_and_catches_up_when_it_comes_back(lone_world: World) -> None:
+    world = lone_world
+    with worker(world, "a"), flowing(world) as feed:
+        with worker(world, "a", run_join):
+            wait_until(lambda: rows(world.settings, "sales_joined", world.customer).height > 0, "a first row")
+        stopped_at = rows(world.settings, "sales_joined", world.customer).height
+        judged_by_all(world, 5 * SALES_EACH)
+        assert rows(world.settings, "sales_joined", world.customer).height == stopped_at
+        feed.stop()
+        assert_once_in_order(world, feed.sent)
+        with worker(world, "a", run_join):
+            wait_until(
+                lambda: rows(world.settings, "sales_joined", world.customer).height == feed.sent * 9 // 10,
+                "the rest of the rows",
+            )
+
+
 def test_workers_that_write_the_lake_come_and_go(lone_world: World) -> None:
     world = lone_world
     with (
