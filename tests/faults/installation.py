@@ -6,6 +6,7 @@ disk of their own where one can be had, and each job has a clock of its own wher
 
 import os
 import subprocess
+import urllib.request
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -139,18 +140,19 @@ class Installation:
         return replace(part, command=("/usr/bin/env", *variables, *part.command))
 
     def second(self, name: str, worker: str) -> "subprocess.Popen[bytes]":
-        """Start a job's process once more, beside the supervised one.
+        """Start a job's process once more, beside the supervised one, and wait until it works or has ended.
 
         Args:
             name: The job.
             worker: Name of the worker; that of the first is 0.
         """
         *command, _ = self._parts[name].part.command
+        port = free_port()
         environment = {**os.environ, **self._environment, "HEADRACE_STREAM__WORKER": worker}
         with (self.settings.home / "logs" / f"second-{name}.log").open("ab") as output:
-            return subprocess.Popen(
-                [*command, str(free_port())], env=environment, stdout=output, stderr=output
-            )
+            process = subprocess.Popen([*command, str(port)], env=environment, stdout=output, stderr=output)
+        wait_until(lambda: process.poll() is not None or is_ready(port), f"a second {name}")
+        return process
 
     def pid(self, name: str) -> int:
         """The process of a part, waited for while it is being started again."""
@@ -165,3 +167,12 @@ class Installation:
 
         wait_until(runs, f"the process of {name}")
         return found[0]
+
+
+def is_ready(port: int) -> bool:
+    """Whether the job that serves its metrics there says that it works."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1.0) as answer:
+            return b"\nheadrace_ready 1.0" in answer.read()
+    except OSError:
+        return False

@@ -59,7 +59,7 @@ def other_kinds(jobs: Sequence[str]) -> tuple[Kind, ...]:
     every = tuple(jobs)
     return (
         Kind("taken_over", GROUPS, 18.0, 20.0),
-        Kind("namesake", every, 6.0, 8.0),
+        Kind("namesake", every, 1.0, 3.0),
         Kind("cut", (KAFKA, MINIO), 1.0, 4.0),
         Kind("silent", (KAFKA, MINIO), 3.0, 10.0),
         Kind("disk_full", (KAFKA, MINIO), 3.0, 6.0),
