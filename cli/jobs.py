@@ -174,6 +174,14 @@ def sink(worker: Worker = None, metrics_port: MetricsPort = None) -> None:
 
 
 @app.command()
+def window(worker: Worker = None, metrics_port: MetricsPort = None) -> None:
+    """Sum valid sales by windows of time, and name those that come too late."""
+    from stream_jobs.windows.job import run_window
+
+    _run("window", metrics_port, lambda s, stop: run_window(s, open_store(s), stop), worker=worker)
+
+
+@app.command()
 def flows(metrics_port: MetricsPort = None) -> None:
     """Serve the Prefect deployments and run what their schedules start."""
     from lake.datasets import dataset_in_use

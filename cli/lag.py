@@ -1,7 +1,9 @@
 """How far each job is behind its input, from the offsets that its group has committed."""
 
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -16,30 +18,20 @@ from infra.errors import UnavailableError
 from infra.kafka import admin, consumer
 from infra.settings import Settings
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
+from serving.ports import Lag
 from stream_jobs.sink import group_of
 
 REQUEST_TIMEOUT_S = 10.0
+KEPT_S = 5.0
+"""How long an answer is given again, seconds."""
 MARKERS_MAX = 64
 """More than this behind is not looked into: it is real."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How many messages of a partition a job has not yet handled, and the partition's end.
-
-    Markers of transactions count as messages, except where nothing else is left.
-    """
-
-    job: str
-    topic: str
-    partition: int
-    messages: int
-    end: int
 
 
 INPUTS: dict[str, tuple[str, ...]] = {
     "validate": (SALES_INPUT,),
     "join": (SALES_VALIDATED,),
+    "window": (SALES_VALIDATED,),
     "sink": (SALES_ERROR, LOCATIONS, PRODUCTS, PRICES, EVENTS),
 }
 """The topics that each consumer group reads; ingest and report follow whole topics."""
@@ -81,6 +73,32 @@ def lags(settings: Settings) -> list[Lag]:
         raise UnavailableError(f"asking for offsets: {error.args[0].str()}") from error
     only_markers = _without_messages(settings, [lag for lag in found if 0 < lag.messages <= MARKERS_MAX])
     return [replace(lag, messages=0) if lag in only_markers else lag for lag in found]
+
+
+class LagWatch:
+    """The lags for many who ask: the brokers are asked once in a few seconds, by one thread.
+
+    Args:
+        settings: Where the brokers are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._found: Sequence[Lag] = ()
+        self._asked_s = float("-inf")
+
+    def lags(self) -> Sequence[Lag]:
+        """The lag of each job on each partition it reads, as of a few seconds ago.
+
+        Raises:
+            UnavailableError: The brokers do not answer.
+        """
+        with self._lock:
+            if time.monotonic() - self._asked_s >= KEPT_S:
+                self._found = lags(self._settings)
+                self._asked_s = time.monotonic()
+            return self._found
 
 
 def _without_messages(settings: Settings, found: list[Lag]) -> set[Lag]:

@@ -27,6 +27,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "join": ("join",),
     "sink": ("sink",),
     "report": ("report",),
+    "window": ("window",),
     "flows": ("flows",),
     "http": ("http",),
     "inbox": ("inbox",),

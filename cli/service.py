@@ -7,7 +7,9 @@ from typing import BinaryIO
 
 import uvicorn
 
+from cli.lag import LagWatch
 from cli.stream_view import StreamView
+from cli.windows_view import WindowsView
 from infra.blobs import open_store
 from infra.settings import Settings
 from lake.datasets import dataset_in_use
@@ -38,12 +40,16 @@ def serve_http(settings: Settings) -> None:
         MissingPartError: Broker, registry or lake cannot be had.
     """
     store, tables = open_store(settings), dataset_in_use(settings)
-    view = StreamView(settings, store)
+    view, windows = StreamView(settings, store), WindowsView(settings)
     desk = Desk(settings, store)
     stop = threading.Event()
-    follower = threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True)
-    follower.start()
-    app = create_app(settings, tables, _HttpDesk(desk), view, view, view)
+    followers = [
+        threading.Thread(target=view.follow, args=(stop,), name="stream-view", daemon=True),
+        threading.Thread(target=windows.follow, args=(stop,), name="windows-view", daemon=True),
+    ]
+    for follower in followers:
+        follower.start()
+    app = create_app(settings, tables, _HttpDesk(desk), view, view, windows, LagWatch(settings), view)
     config = uvicorn.Config(
         app, host=settings.http_host, port=settings.ports.http, log_config=None, access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
@@ -52,6 +58,8 @@ def serve_http(settings: Settings) -> None:
         uvicorn.Server(config).run()
     finally:
         stop.set()
-        follower.join(SHUTDOWN_S)
+        for follower in followers:
+            follower.join(SHUTDOWN_S)
         view.close()
+        windows.close()
         desk.close()

@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.lag import Lag
 from cli.stack import PartView
 from flows.trigger import DailyOutcome
-from serving.ports import Delivery
+from serving.ports import Delivery, Lag
 
 STATE_STYLES = {
     "done": "green",

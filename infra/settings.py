@@ -113,6 +113,18 @@ class StreamSettings(BaseModel):
         gt=0,
         description="Longest wait for master data accepted before a sale, seconds; then the sale is judged.",
     )
+    windows: str = Field(
+        "day=tumbling:1d, week=hopping:7d/1d",
+        description="Windows in which sales are summed: NAME=SHAPE:SIZE, or SIZE/HOP when hopping, by commas; "
+        "shapes are tumbling, hopping and sliding, sizes such as 90m, 12h or 7d on the location's clock.",
+    )
+    window_grace: str = Field(
+        "3d",
+        description="How long after its end a window waits for late sales and corrections, in the sales' own time.",
+    )
+    window_update_s: float = Field(
+        5.0, gt=0, description="Least time between two updates of windows that are still open, seconds."
+    )
     snapshot_s: float = Field(
         300.0, gt=0, description="Least time between two snapshots of what a job keeps in memory, seconds."
     )

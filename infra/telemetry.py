@@ -20,6 +20,11 @@ transactions = Counter("headrace_transactions", "Kafka transactions committed.",
 objects_written = Counter("headrace_objects_written", "Objects written to the lake.", ["table"])
 rows_written = Counter("headrace_rows_written", "Rows written to the lake.", ["table"])
 paused_partitions = Gauge("headrace_paused_partitions", "Partitions that wait for master data.", ["job"])
+late_sales = Counter(
+    "headrace_late_sales",
+    "Sales that came when windows they belong to were closed; outcome is not_counted or not_replaced.",
+    ["window", "outcome"],
+)
 lag_messages = Gauge(
     "headrace_lag_messages",
     "Messages of a partition that the job has not taken yet; markers of transactions count as well.",

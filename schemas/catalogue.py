@@ -35,6 +35,8 @@ PRICES = "prices"
 EVENTS = "events"
 DELIVERY_TALLIES = "delivery-tallies"
 DELIVERY_REPORTS = "delivery-reports"
+SALES_WINDOWS = "sales-windows"
+SALES_LATE = "sales-late"
 
 _DAY_MS = 86_400_000
 FOR_EVER_MS = -1
@@ -158,6 +160,22 @@ CATALOGUE: dict[str, Topic] = {
         ),
         Topic(DELIVERY_TALLIES, "validate, ingest", "delivery_id", "DeliveryTally"),
         Topic(DELIVERY_REPORTS, "report", "delivery_id", "DeliveryReport", cleanup="compact"),
+        Topic(
+            SALES_WINDOWS,
+            "window",
+            "customer_id/location_id/product_id/window/starts_at",
+            "SalesWindow",
+            "sales",
+            cleanup="compact",
+        ),
+        Topic(
+            SALES_LATE,
+            "window",
+            "customer_id/location_id",
+            "LateSale",
+            "sales",
+            retention_ms=ERRORS_RETENTION_MS,
+        ),
     )
 }
 """All topics by name."""

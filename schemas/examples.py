@@ -180,5 +180,37 @@ EXAMPLES: dict[str, tuple[Mapping[str, Any], ...]] = {
             "done_at": None,
         },
     ),
+    "SalesWindow": (
+        {
+            "customer_id": "fresh-mart",
+            "location_id": "L-004",
+            "product_id": "MILK-1L",
+            "window": "day",
+            "starts_at": dt.datetime(2026, 11, 19, 8, tzinfo=dt.UTC),
+            "ends_at": dt.datetime(2026, 11, 20, 8, tzinfo=dt.UTC),
+            "time_zone": "America/Los_Angeles",
+            "quantity": 41.0,
+            "revenue": 48.79,
+            "sales": 37,
+            "final": False,
+            "updated_at": _RECEIVED,
+        },
+    ),
+    "LateSale": (
+        {
+            "customer_id": "fresh-mart",
+            "delivery_id": 17,
+            "position": 1,
+            "sale_id": "R-2026-000001-1",
+            "location_id": "L-004",
+            "product_id": "MILK-1L",
+            "window": "day",
+            "starts_at": dt.datetime(2026, 11, 12, 8, tzinfo=dt.UTC),
+            "ends_at": dt.datetime(2026, 11, 13, 8, tzinfo=dt.UTC),
+            "missed": 1,
+            "late_s": 248_649.5,
+            "outcome": "not_counted",
+        },
+    ),
 }
 """Records by the name of their schema; what is left out takes its default."""

@@ -252,3 +252,46 @@ class ReadyAnswer(Answer):
 
     ready: bool
     parts: list[PartAnswer]
+
+
+class WindowRow(Answer):
+    """What was sold of one product at one location within one window."""
+
+    location_id: str
+    product_id: str
+    window: str = Field(description="Name of the windows that this is one of.", examples=["day"])
+    starts_on: date = Field(description="Local day on which it starts.")
+    starts_at: datetime = Field(description="Start, UTC; included, but not in a sliding window.")
+    ends_at: datetime = Field(description="End, UTC; not included, but in a sliding window it is.")
+    time_zone: str = Field(description="IANA time zone of the location, on whose clock it starts and ends.")
+    quantity: float = Field(description="How much was sold, in the product's unit.")
+    revenue: float | None = Field(description="Of the sales with a price; null when none has one.")
+    sales: int = Field(description="Number of sales.")
+    final: bool = Field(description="True when the window is closed and the sums stay as they are.")
+    updated_at: datetime = Field(description="When the sums were last written, UTC.")
+
+
+class WindowsAnswer(Answer):
+    """A page of windowed sums, sorted by location, product, window and start."""
+
+    customer_id: str
+    total: int = Field(description="Windows that match, on all pages.")
+    complete: bool = Field(description="False while the service is still reading what there is.")
+    windows: list[WindowRow]
+    next_cursor: str | None = Field(description="Where the next page begins; null on the last.")
+
+
+class LagAnswer(Answer):
+    """How far a job is behind on one partition."""
+
+    job: str = Field(description="Consumer group of the job.", examples=["validate"])
+    topic: str = Field(description="Topic that it reads.", examples=["sales-input"])
+    partition: int
+    messages: int = Field(description="Messages that it has not handled yet.")
+    end: int = Field(description="Offset at which the partition ends.")
+
+
+class LagsAnswer(Answer):
+    """How far every job is behind, as of a few seconds ago."""
+
+    lags: list[LagAnswer]

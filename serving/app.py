@@ -21,11 +21,12 @@ from serving import (
     master_routes,
     problems,
     service_routes,
+    stream_routes,
 )
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
-from serving.ports import Deliveries, Desk, MasterState, StreamHealth
+from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
 from serving.service import Service
 from serving.uploads import UploadSlots
 
@@ -43,6 +44,8 @@ def create_app(
     desk: Desk,
     deliveries: Deliveries,
     master: MasterState,
+    windows: SalesWindows,
+    lags: Lags,
     health: StreamHealth,
 ) -> FastAPI:
     """The HTTP service.
@@ -53,6 +56,8 @@ def create_app(
         desk: Accepts files.
         deliveries: Knows what became of them.
         master: Holds locations and products.
+        windows: Holds windowed sums.
+        lags: Knows how far the jobs are behind.
         health: Says whether the stream's side can be used.
     """
     runs = LakeRuns(store)
@@ -65,6 +70,8 @@ def create_app(
         desk=desk,
         deliveries=deliveries,
         master=master,
+        windows=windows,
+        lags=lags,
         health=health,
         uploads=UploadSlots(),
     )
@@ -91,6 +98,6 @@ def create_app(
     app.state.service = service
     problems.install(app)
     app.add_middleware(edge.Edge)
-    for part in (delivery_routes, forecast_routes, master_routes, service_routes):
+    for part in (delivery_routes, forecast_routes, master_routes, stream_routes, service_routes):
         app.include_router(part.router, responses=EVERYWHERE)
     return app

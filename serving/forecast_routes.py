@@ -5,7 +5,7 @@ other formats as columns, and always in headers. All rows of an answer are of on
 stays in the run that the first page was of.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 from fastapi import APIRouter, Query, Request, Response
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from serving import cursors
 from serving.answers import ForecastsAnswer, HistoryAnswer, RunAnswer, RunsAnswer, problems
 from serving.forecast_run import RunTable, Selection
-from serving.negotiation import MEDIA_TYPES, Format, choose
+from serving.negotiation import FORMATS, Format, choose
 from serving.parameters import (
     ID_CHARS_MAX,
     ROWS_DEFAULT,
@@ -40,7 +40,6 @@ ORIGIN_HEADERS = {
     "Headrace-Manifest": "manifest",
 }
 HISTORY_DAYS_MAX = 1_100
-FORMATS: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
 
 
 def run_to_read(

@@ -7,6 +7,7 @@ weights the address's own order does.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from serving.problems import NOT_ACCEPTABLE, Problem
 
@@ -29,6 +30,8 @@ MEDIA_TYPES: dict[Format, str] = {
     Format.ARROW: "application/vnd.apache.arrow.stream",
     Format.PARQUET: "application/vnd.apache.parquet",
 }
+FORMATS: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
+"""What the reference says of an address that answers with any of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ FileName = Annotated[
     ),
 ]
 DeliveryStates = Annotated[State | None, Query(alias="state", description="Only deliveries that stand so.")]
+WindowName = Annotated[
+    str | None,
+    Query(alias="window", max_length=32, description="Only windows of this name.", examples=["day"]),
+]
+Final = Annotated[bool | None, Query(description="Only windows that are final, or only those that are not.")]
 Search = Annotated[
     str | None,
     Query(

@@ -74,6 +74,50 @@ class MasterTable:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowTable:
+    """Windowed sums of one customer as they stand.
+
+    Attributes:
+        rows: The columns of `WINDOW_COLUMNS`, in no order.
+        ready: Whether the stream was followed to its end; before that, windows may be missing.
+    """
+
+    rows: pl.DataFrame
+    ready: bool
+
+
+WINDOW_COLUMNS = (
+    "location_id",
+    "product_id",
+    "window",
+    "starts_on",
+    "starts_at",
+    "ends_at",
+    "time_zone",
+    "quantity",
+    "revenue",
+    "sales",
+    "final",
+    "updated_at",
+)
+"""The fields of the record SalesWindow without its customer, and the local day on which it starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How many messages of a partition a job has not yet handled, and the partition's end.
+
+    Markers of transactions count as messages, except where nothing else is left.
+    """
+
+    job: str
+    topic: str
+    partition: int
+    messages: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartHealth:
     """Whether one thing that the service leans on can be used, and in words why not."""
 
@@ -135,6 +179,26 @@ class MasterState(Protocol):
 
     def products(self, customer_id: str) -> MasterTable:
         """The customer's products; no rows when there are none."""
+        ...
+
+
+class SalesWindows(Protocol):
+    """Holds the newest windowed sums. Answers from memory, without blocking."""
+
+    def windows(self, customer_id: str) -> WindowTable:
+        """The customer's windows; no rows when there are none."""
+        ...
+
+
+class Lags(Protocol):
+    """Knows how far the jobs are behind."""
+
+    def lags(self) -> Sequence[Lag]:
+        """The lag of each job on each partition it reads. Blocks for a moment when the last answer is old.
+
+        Raises:
+            UnavailableError: The brokers do not answer.
+        """
         ...
 
 

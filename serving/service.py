@@ -10,7 +10,7 @@ from lake.read import Lake
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
-from serving.ports import Deliveries, Desk, MasterState, StreamHealth
+from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
 from serving.uploads import UploadSlots
 
 
@@ -26,6 +26,8 @@ class Service:
     desk: Desk
     deliveries: Deliveries
     master: MasterState
+    windows: SalesWindows
+    lags: Lags
     health: StreamHealth
     uploads: UploadSlots
 

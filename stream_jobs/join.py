@@ -16,7 +16,6 @@ import numpy.typing as npt
 import polars as pl
 
 from infra.blobs import BlobStore
-from infra.errors import FaultError
 from infra.settings import Settings
 from lake.append import AppendTable
 from schemas.catalogue import SALES_VALIDATED
@@ -29,9 +28,8 @@ from stream_jobs.master_tables import (
     PRODUCT_COLUMNS,
     UNKNOWN,
     MasterTables,
-    VersionedTable,
     coded_keys,
-    master_keys,
+    or_oldest,
 )
 from stream_jobs.runtime import Batch, Place, Rows, Stream
 from stream_jobs.sink import Piece, Sink, check_passable, group_of, pieces, with_source
@@ -169,30 +167,9 @@ class JoinIntake:
             int(missing.sum()),
         )
         return Found(
-            _or_oldest(found.locations, missing, frame, "location_id", tables.locations),
-            _or_oldest(found.products, missing, frame, "product_id", tables.products),
+            or_oldest(found.locations, missing, frame, "location_id", tables.locations),
+            or_oldest(found.products, missing, frame, "product_id", tables.products),
         )
-
-
-def _or_oldest(
-    rows: Rows, missing: npt.NDArray[np.bool_], frame: pl.DataFrame, id_column: str, table: VersionedTable
-) -> Rows:
-    """Rows where those that a sale needs and lacks are the oldest versions there are.
-
-    Raises:
-        FaultError: A valid sale names something of which there is no version at all.
-    """
-    filled = rows.copy()
-    keys = master_keys(frame, id_column)
-    for row in (missing & (rows == UNKNOWN)).nonzero()[0].tolist():
-        filled[row] = table.oldest(keys[row])
-        if filled[row] == UNKNOWN:
-            raise FaultError(
-                f"{SALES_VALIDATED}: expected a version of {id_column} {keys[row]} for the valid sale "
-                f"{frame['sale_id'][row]} of delivery {frame['delivery_id'][row]}, found none; either the "
-                "topic of that master data was emptied, or another program writes valid sales. Deliver it again."
-            )
-    return filled
 
 
 def run_join(settings: Settings, store: BlobStore, stop: threading.Event) -> None:

@@ -1,8 +1,9 @@
-"""On which local day something was sold.
+"""On which local day, and at what time on the local clock, something was sold.
 
-Pure. Guarantee: the day comes from the location's own time zone; there is no fall-back to another one.
+Pure. Guarantee: both come from the location's own time zone; there is no fall-back to another one.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -10,6 +11,8 @@ import numpy as np
 import polars as pl
 
 _DAY_US = 86_400_000_000
+_GAPS_US = (0, 3_600_000_000, _DAY_US)
+"""A local time that clocks skip is taken as the first of these later that they do not."""
 _ZONES_KEPT = 2_000
 _EPOCH_US = pl.Series([0], dtype=pl.Datetime("us", "UTC"))
 
@@ -57,3 +60,59 @@ def local_days(moments: pl.Series, zones: pl.Series) -> pl.Series:
     return pl.DataFrame([found.alias("day"), known.alias("known")]).select(
         pl.when("known").then("day").alias("day")
     )["day"]
+
+
+def clock_times(moments: pl.Series, zones: pl.Series) -> pl.Series:
+    """What a clock on the spot shows at each moment.
+
+    Args:
+        moments: `Datetime("us", "UTC")` without nulls, shape `(n_rows,)`.
+        zones: IANA time zone of each without nulls, strings, shape `(n_rows,)`.
+
+    Returns:
+        Microseconds on the local clock, counted from its 1970, shape `(n_rows,)`.
+    """
+    return _by_zone(moments.to_physical(), zones, _clock_of)
+
+
+def moments_of(clock: pl.Series, zones: pl.Series) -> pl.Series:
+    """The moment at which a clock on the spot shows a time: the first of two, and the next where there is none.
+
+    Args:
+        clock: Microseconds on the local clock without nulls, shape `(n_rows,)`.
+        zones: IANA time zone of each without nulls, strings, shape `(n_rows,)`.
+
+    Returns:
+        `Datetime("us", "UTC")`, shape `(n_rows,)`.
+    """
+    return _by_zone(clock, zones, _moments_in).cast(_EPOCH_US.dtype)
+
+
+def _by_zone(
+    values: pl.Series, zones: pl.Series, convert: Callable[[pl.Series, str], pl.Series]
+) -> pl.Series:
+    """Microseconds converted zone by zone; UTC stays as it is."""
+    names = zones.unique().to_list()
+    if len(names) == 1:
+        return values if names[0] == "UTC" else convert(values, names[0])
+    found = values.to_numpy().copy()
+    for name in names:
+        if name != "UTC":
+            rows = (zones == name).to_numpy().nonzero()[0]
+            found[rows] = convert(pl.Series(found[rows]), name).to_numpy()
+    return pl.Series(found)
+
+
+def _clock_of(moments: pl.Series, name: str) -> pl.Series:
+    return moments.cast(_EPOCH_US.dtype).dt.convert_time_zone(name).dt.replace_time_zone(None).to_physical()
+
+
+def _moments_in(clock: pl.Series, name: str) -> pl.Series:
+    shown = pl.col("clock").cast(pl.Datetime("us"))
+    tries = [
+        (shown + pl.duration(microseconds=gap_us)).dt.replace_time_zone(
+            name, ambiguous="earliest", non_existent="null"
+        )
+        for gap_us in _GAPS_US
+    ]
+    return clock.alias("clock").to_frame().select(moment=pl.coalesce(tries))["moment"].to_physical()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from infra.errors import FaultError
 from stream_jobs.local_days import is_time_zone
 
 logger = logging.getLogger(__name__)
@@ -330,3 +331,24 @@ def coded(values: pl.Series) -> Coded:
     found = values.to_arrow().dictionary_encode()
     codes = found.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     return Coded(cast("list[str]", found.dictionary.to_pylist()), codes)
+
+
+def or_oldest(
+    rows: Rows, missing: npt.NDArray[np.bool_], frame: pl.DataFrame, id_column: str, table: VersionedTable
+) -> Rows:
+    """Rows where those that a sale needs and lacks are the oldest versions there are.
+
+    Raises:
+        FaultError: A valid sale names something of which there is no version at all.
+    """
+    filled = rows.copy()
+    keys = master_keys(frame, id_column)
+    for row in (missing & (rows == UNKNOWN)).nonzero()[0].tolist():
+        filled[row] = table.oldest(keys[row])
+        if filled[row] == UNKNOWN:
+            raise FaultError(
+                f"sales-validated: expected a version of {id_column} {keys[row]} for the valid sale "
+                f"{frame['sale_id'][row]} of delivery {frame['delivery_id'][row]}, found none; either the "
+                "topic of that master data was emptied, or another program writes valid sales. Deliver it again."
+            )
+    return filled

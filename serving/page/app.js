@@ -4,6 +4,8 @@ import { address, ask, askOrNone, Trouble } from "./api.js";
 import { Chart, daysOf } from "./chart.js";
 import { Deliveries } from "./deliveries.js";
 import { Picker } from "./picker.js";
+import { Stream } from "./stream.js";
+import { Windows } from "./windows.js";
 import { addDays, count, day, element, estimate, quantity, range, units, weekday } from "./words.js";
 
 const OPTIONS_MAX = 50;
@@ -14,6 +16,8 @@ const get = (id) => document.getElementById(id);
 const chosen = { customer: "", location: null, product: null, span: 84 };
 const chart = new Chart(get("chart"));
 const deliveries = new Deliveries(get);
+const windows = new Windows(get);
+const stream = new Stream(get);
 let asked = 0;
 let timer = 0;
 let underWay = 0;
@@ -68,7 +72,7 @@ function remember() {
 function pick(change) {
   Object.assign(chosen, change);
   remember();
-  return guarded(showForecast);
+  return guarded(() => together(showForecast(), showWindows()));
 }
 
 async function guarded(work) {
@@ -96,10 +100,20 @@ async function showCustomer(wanted = {}) {
   locations.show(chosen.location);
   products.show(chosen.product);
   remember();
-  // The two halves stand on different services: trouble in one must not hide the other.
-  const both = await Promise.allSettled([showForecast(), showDeliveries(true)]);
-  const failed = both.find((one) => one.status === "rejected");
+  await together(showForecast(), showWindows(), showDeliveries(true), stream.show(chosen.customer));
+}
+
+// The parts of the page stand on different services: trouble in one must not hide the others.
+async function together(...parts) {
+  const all = await Promise.allSettled(parts);
+  const failed = all.find((one) => one.status === "rejected");
   if (failed) throw failed.reason;
+}
+
+async function showWindows() {
+  const { customer, location: place, product: thing } = chosen;
+  if (!place || !thing) windows.hide();
+  else await windows.show({ customer_id: customer, location_id: place.id, product_id: thing.id });
 }
 
 async function showDeliveries(anew) {
@@ -224,6 +238,8 @@ function welcome() {
     start(field.value);
   });
   get("deliveries").hidden = true;
+  get("stream").hidden = true;
+  windows.hide();
   get("customer-label").hidden = true;
   get("freshness").textContent = "No customer has delivered anything yet";
   get("forecast-title").textContent = "Welcome";
@@ -254,7 +270,7 @@ async function again() {
     if (!chosen.customer) await begin();
     else {
       await guarded(async () => {
-        await showDeliveries(false);
+        await together(showDeliveries(false), showWindows(), stream.show(chosen.customer));
         if (document.activeElement !== chart.svg && get("chart").matches(":not(:hover)")) await showForecast();
       });
     }

@@ -50,6 +50,24 @@ export function quantity(value) {
   return new Intl.NumberFormat(LOCALE, { maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0 }).format(value);
 }
 
+// Money in whatever currency the location has.
+export function amount(value) {
+  if (value === null || value === undefined) return "–";
+  return new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(value);
+}
+
+// A window on the clock of its location: days where it begins and ends at midnight, times otherwise.
+export function windowWords(row) {
+  const [start, end] = [new Date(row.starts_at), new Date(row.ends_at)];
+  const format = (options) => new Intl.DateTimeFormat(LOCALE, { timeZone: row.time_zone, ...options });
+  const clock = new Intl.DateTimeFormat("en", { timeZone: row.time_zone, timeStyle: "short", hourCycle: "h23" });
+  if ([start, end].every((moment) => clock.format(moment) === "00:00")) {
+    const days = format({ weekday: "short", day: "numeric", month: "short" });
+    return days.formatRange(start, new Date(end - 1));
+  }
+  return format({ day: "numeric", month: "short", hour: "numeric", minute: "2-digit" }).formatRange(start, end);
+}
+
 // What is estimated is never shown as if it were a whole number that was counted.
 export function estimate(value) {
   if (value === null || value === undefined) return "–";

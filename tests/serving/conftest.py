@@ -55,7 +55,7 @@ def store(settings: Settings) -> BlobStore:
 @pytest.fixture
 def app(settings: Settings, filled: BlobStore, stream: MemoryStream) -> FastAPI:
     """The service on the filled lake."""
-    return create_app(settings, filled, stream, stream, stream, stream)
+    return create_app(settings, filled, stream, stream, stream, stream, stream, stream)
 
 
 @pytest.fixture

@@ -8,7 +8,17 @@ from typing import BinaryIO
 import polars as pl
 
 from infra.errors import DeliveryError, UnavailableError
-from serving.ports import Content, Delivery, MasterTable, PartHealth, Receipt, State
+from serving.ports import (
+    WINDOW_COLUMNS,
+    Content,
+    Delivery,
+    Lag,
+    MasterTable,
+    PartHealth,
+    Receipt,
+    State,
+    WindowTable,
+)
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -22,6 +32,8 @@ class MemoryStream:
         self.frames: dict[str, pl.DataFrame] = {}
         self.offsets: Mapping[int, int] = {0: 7}
         self.health = [PartHealth("stream", ready=True, detail="followed to its end")]
+        self.window_rows = window_frame()
+        self.behind = [Lag("validate", "sales-input", 0, 17, 40), Lag("join", "sales-validated", 0, 0, 23)]
         self.down = False
         self.largest_read_bytes = 0
         self.reading = 0
@@ -98,8 +110,44 @@ class MemoryStream:
     def products(self, customer_id: str) -> MasterTable:
         return MasterTable(self._of(self.frames["products"], customer_id), self.offsets)
 
+    def windows(self, customer_id: str) -> WindowTable:
+        return WindowTable(self._of(self.window_rows, customer_id).select(WINDOW_COLUMNS), ready=True)
+
+    def lags(self) -> Sequence[Lag]:
+        if self.down:
+            raise UnavailableError("the broker does not answer")
+        return self.behind
+
     def parts(self) -> Sequence[PartHealth]:
         return self.health
 
     def _of(self, frame: pl.DataFrame, customer_id: str) -> pl.DataFrame:
         return frame.filter(pl.col("customer_id") == customer_id)
+
+
+def window_frame() -> pl.DataFrame:
+    """Ten days of two products at two locations of Berlin, and the weeks that end with them; the last days are open."""
+    rows = []
+    for location in ("berlin-1", "berlin-2"):
+        for product in ("milk", "tea"):
+            for number in range(10):
+                for window, days in (("day", 1), ("week", 7)):
+                    starts_at = datetime(2026, 11, 9 + number, 23, tzinfo=UTC)
+                    rows.append(
+                        {
+                            "customer_id": "corner-shops",
+                            "location_id": location,
+                            "product_id": product,
+                            "window": window,
+                            "starts_on": starts_at.date() + timedelta(days=1),
+                            "starts_at": starts_at,
+                            "ends_at": starts_at + timedelta(days=days),
+                            "time_zone": "Europe/Berlin",
+                            "quantity": 1.5 * days,
+                            "revenue": None if product == "tea" else 2.25,
+                            "sales": days,
+                            "final": number < 7,
+                            "updated_at": NOON,
+                        }
+                    )
+    return pl.DataFrame(rows, schema_overrides={"revenue": pl.Float64})

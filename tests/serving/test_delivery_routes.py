@@ -119,7 +119,7 @@ def refused(settings: Settings, store: BlobStore, stream: MemoryStream) -> TestC
     for delivery_id, count in ((4, 3), (5, 25), (6, 4)):
         stream.add(delivery_id, C, state="done", records=100, by_code={"unknown_product": count})
         content.write_errors(store, delivery_id, count)
-    return TestClient(create_app(settings, store, stream, stream, stream, stream))
+    return TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream))
 
 
 def errors(client: TestClient, **parameters: str) -> ErrorsAnswer:
@@ -169,7 +169,7 @@ def test_what_is_not_in_the_lake_yet_is_counted_but_not_listed(
     settings: Settings, store: BlobStore, stream: MemoryStream
 ) -> None:
     stream.add(5, C, state="judging", records=100, by_code={"unknown_product": 7})
-    client = TestClient(create_app(settings, store, stream, stream, stream, stream))
+    client = TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream))
     found = errors(client)
     assert (found.total, found.listed, found.errors) == (7, 0, [])
 

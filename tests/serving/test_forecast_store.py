@@ -124,7 +124,7 @@ def test_a_reader_pages_on_in_the_run_it_began_with(
     settings: Settings, store: BlobStore, stream: MemoryStream
 ) -> None:
     publish(store, 1)
-    app = create_app(settings, store, stream, stream, stream, stream)
+    app = create_app(settings, store, stream, stream, stream, stream, stream, stream)
     client, held = TestClient(app), app.state.service.forecasts
     page = client.get("/v1/forecasts", params={"customer_id": C, "limit": 15}).json()
     rows = page["forecasts"]
