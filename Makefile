@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5-accuracy clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -85,8 +85,8 @@ bench-restore: $(READY) ## A killed validate with a million products: from a sna
 bench-latency: $(READY) ## From a sale to its verdict and to the lake, at 100 to 10,000 a second; KAFKA=1 for Apache Kafka
 	$(BIN)/python -m benchmarks.latency $(if $(KAFKA),--on-kafka)
 
-bench-m5-accuracy: $(READY) ## Accuracy of the models on all of M5 (needs HEADRACE_DATA)
-	$(BIN)/python -m benchmarks.m5_accuracy
+bench-m5: $(READY) ## Accuracy of the models on M5; OPTIONS='--stores 1 --windows 1914' for a part (needs HEADRACE_DATA)
+	$(BIN)/python -m benchmarks.m5_accuracy $(OPTIONS)
 
 lock: $(READY) ## Resolve the dependencies of pyproject.toml anew into requirements/
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt

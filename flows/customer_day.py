@@ -33,7 +33,9 @@ from ml.panel import Panel, build_panel
 from ml.stored_model import Storable, save_model
 
 HISTORY_DAYS_MAX = 800
-"""Days of sales read at most; bounds the memory."""
+"""Days of sales of single series read at most; bounds the memory."""
+EARLIER_DAYS_MAX = 1_400
+"""Days before those of which totals of each location's departments are read at most."""
 BASELINE = SeasonalNaive().name
 SALES_COLUMNS = ("location_id", "product_id", "sold_on", "quantity", "revenue")
 
@@ -139,7 +141,33 @@ def read_panel(store: BlobStore, manifest: Manifest, origin: date, horizon_days:
         lake.master(customer_id, name, manifest).polars()
         for name in ("locations", "products", "prices", "events")
     )
-    return build_panel(daily, locations, products, prices, events, origin, horizon_days, HISTORY_DAYS_MAX)
+    return build_panel(
+        daily,
+        locations,
+        products,
+        prices,
+        events,
+        origin,
+        horizon_days,
+        HISTORY_DAYS_MAX,
+        earlier=_earlier_totals(lake, manifest, products, start),
+    )
+
+
+def _earlier_totals(lake: Lake, manifest: Manifest, products: pl.DataFrame, start: date) -> pl.DataFrame:
+    """Units by location, department and day, of the days before those that are read by product."""
+    sold = lake.daily(
+        manifest.customer_id, start - timedelta(days=EARLIER_DAYS_MAX), start - timedelta(days=1), manifest
+    )
+    departments = products.lazy().select("product_id", "department")
+    totals = (
+        sold.lazy()
+        .select("location_id", "product_id", "sold_on", "quantity")
+        .join(departments, on="product_id", how="left")
+        .group_by("location_id", "department", "sold_on")
+        .agg(pl.col("quantity").sum())
+    )
+    return replace(sold, plan=totals).polars()
 
 
 def try_models(panel: Panel, flow: FlowSettings) -> Backtest:
@@ -268,4 +296,4 @@ def promote(store: BlobStore, customer_id: str, run_id: str | None) -> CustomerO
 
 
 def _model(flow: FlowSettings) -> GlobalTrees:
-    return GlobalTrees(rows_max=flow.training_rows_max)
+    return GlobalTrees(rows_max=flow.training_rows_max, learner=flow.learner)

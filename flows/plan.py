@@ -75,5 +75,5 @@ def run_id_of(origin: date, manifest: int, flow: FlowSettings) -> str:
 
     Whoever does it again writes to the same names, and so finds that it has been done.
     """
-    recipe = f"{flow.horizon_days} {flow.backtest_origins} {flow.training_rows_max}"
+    recipe = f"{flow.horizon_days} {flow.backtest_origins} {flow.training_rows_max} {flow.learner}"
     return f"{origin}-m{manifest:06d}-{sha256(recipe.encode()).hexdigest()[:6]}"

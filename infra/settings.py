@@ -161,6 +161,9 @@ class FlowSettings(BaseModel):
     training_rows_max: int = Field(
         1_500_000, ge=1_000, description="Rows sampled for one fit; bounds its memory."
     )
+    learner: Literal["lightgbm", "hist_gradient_boosting"] = Field(
+        "lightgbm", description="Library that grows the trees: LightGBM, or scikit-learn's own."
+    )
 
 
 class Settings(BaseSettings):

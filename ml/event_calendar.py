@@ -5,7 +5,7 @@ once a year and a model learns that one year by heart; names only tell on which 
 before.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,7 @@ class EventCalendar:
         days_since_last: (n_regions, n_days) int16, days since the last rare event (0 on the day), bounded.
         next_type: (n_regions, n_days) int16, index in `types` of that next event, -1 when none is near.
         last_type: (n_regions, n_days) int16, index in `types` of that last event, -1 when none is near.
+        frequent: (n_types,) bool, true for a type that stands on so many days that its distance says nothing.
         names: Events with a name within the days, as columns region (index), day (index), name (index).
         n_names: Number of different names.
     """
@@ -43,8 +44,23 @@ class EventCalendar:
     days_since_last: NDArray[np.int16]
     next_type: NDArray[np.int16]
     last_type: NDArray[np.int16]
+    frequent: NDArray[np.bool_]
     names: NDArray[np.int32]
     n_names: int
+
+    def between(self, start: int, stop: int) -> "EventCalendar":
+        """The days from index `start` to before `stop`; names keep their numbers."""
+        region, day, name = self.names.T
+        inside = (day >= start) & (day < stop)
+        return replace(
+            self,
+            flags=self.flags[:, start:stop],
+            days_to_next=self.days_to_next[:, start:stop],
+            days_since_last=self.days_since_last[:, start:stop],
+            next_type=self.next_type[:, start:stop],
+            last_type=self.last_type[:, start:stop],
+            names=np.stack([region, day - start, name], axis=1)[inside],
+        )
 
 
 def build_calendar(
@@ -74,8 +90,10 @@ def build_calendar(
     padded[
         known["region_index"].to_numpy(), known["day"].to_numpy() + pad, known["type_index"].to_numpy()
     ] = True
-    since, last = _distance(padded)
-    to_next, upcoming = _distance(padded[:, ::-1])
+    # The rule is by day and region taken together, so that a type is rare everywhere or nowhere.
+    frequent = padded.sum(axis=(0, 1)) > FREQUENT_SHARE * padded.shape[0] * padded.shape[1]
+    since, last = _distance(padded & ~frequent)
+    to_next, upcoming = _distance((padded & ~frequent)[:, ::-1])
     inside = slice(pad, pad + n_days)
     named = known.filter(pl.col("name").is_not_null() & pl.col("day").is_between(0, n_days - 1))
     codes = named["name"].rank("dense").cast(pl.Int32).to_numpy() - 1
@@ -88,6 +106,7 @@ def build_calendar(
         days_since_last=np.ascontiguousarray(since[:, inside]),
         next_type=np.ascontiguousarray(upcoming[:, ::-1][:, inside]),
         last_type=np.ascontiguousarray(last[:, inside]),
+        frequent=frequent,
         names=names.astype(np.int32),
         n_names=int(codes.max()) + 1 if len(codes) else 0,
     )
@@ -125,10 +144,10 @@ def _types(events: pl.DataFrame) -> tuple[str, ...]:
 
 
 def _distance(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Days since the last rare event along axis 1, and its type.
+    """Days since the last event along axis 1, and its type.
 
     Args:
-        flags: (n_regions, n_days, n_types).
+        flags: (n_regions, n_days, n_types), of rare types only.
 
     Returns:
         Two (n_regions, n_days) arrays: days, at most `DISTANCE_DAYS_MAX`; type index or -1.
@@ -138,13 +157,11 @@ def _distance(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int16], NDArray[np.i
         return np.full((n_regions, n_days), DISTANCE_DAYS_MAX, np.int16), np.full(
             (n_regions, n_days), NO_TYPE, np.int16
         )
-    # The rule is by day and region taken together, so that a type is rare everywhere or nowhere.
-    rare = flags & (flags.mean(axis=(0, 1)) <= FREQUENT_SHARE)
-    here = rare.any(axis=2)
+    here = flags.any(axis=2)
     day = np.arange(n_days)
     last = np.maximum.accumulate(np.where(here, day, -1), axis=1)
     since = np.where(last >= 0, day - last, DISTANCE_DAYS_MAX + 1)
-    kind = np.take_along_axis(rare.argmax(axis=2), np.maximum(last, 0), axis=1)
+    kind = np.take_along_axis(flags.argmax(axis=2), np.maximum(last, 0), axis=1)
     near = since <= DISTANCE_DAYS_MAX
     return np.where(near, since, DISTANCE_DAYS_MAX).astype(np.int16), np.where(near, kind, NO_TYPE).astype(
         np.int16

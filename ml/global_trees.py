@@ -5,24 +5,21 @@ Guarantee: the same panel, origin and settings give the same model on any number
 
 With the target y ÷ m and the weight m, where m is what `levels.expected_day` expects, the Poisson loss is
 that of a model with log m as offset. Rows weigh by the price of a unit besides, since an error costs money.
-The weight is not handed to the regressor: rows are drawn with a probability in its proportion, which spends
-the rows where the weight is, and spares scikit-learn's weighted percentiles, which take longer than a small
-fit. The sum over each location's department is then drawn half-way to a forecast of its own (`ml.aggregate`):
-over three origins and two stores of M5 that took the WRMSSE from .563 to .546.
+The weight is not handed to the trees: rows are drawn with a probability in its proportion, which spends the
+rows where the weight is. The sum over each location's department is then drawn to a forecast of its own
+(`ml.aggregate`), which is where most of the accuracy of totals comes from.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ml.aggregate import correction
+from ml.aggregate import FittedTotals, fit_totals
 from ml.baselines import WeekdayMean
 from ml.features import FeatureCoding, Origin, at_origin, coding_of, feature_rows
+from ml.learners import Boosting, HistTrees, Learner, LightTrees, Trees, grow
 from ml.levels import LOOK_BACK_DAYS, look_back
 from ml.models import FittedModel, Forecast, check_horizon, forecast_around
 from ml.panel import Panel, on_sale_ahead
@@ -41,12 +38,8 @@ WEIGHT_UNITS_MIN = 0.1
 """Units a day by which a row weighs at least, so that slow sellers are learned too."""
 RATIO_MAX = 8.0
 """Most that a forecast may be, as a multiple of what is expected without learning."""
-MAX_BINS = 63
-"""Different values of a feature that the trees see; more changed nothing on M5."""
 L2 = 10.0
 """Rows of evidence that a leaf needs before it says half of what it found."""
-ROWS_PER_THREAD = 50_000
-"""Rows that a further thread pays for: threads that wait for each other cost more than they do on fewer."""
 PREDICT_ROWS = 400_000
 """Rows forecast at once; bounds the memory."""
 CALIBRATION_ROWS_SHARE = 0.25
@@ -59,7 +52,8 @@ class FittedTrees:
     """Boosted trees that have learned; see `GlobalTrees`.
 
     Attributes:
-        trees: The fitted regressor.
+        trees: The trees of the single series.
+        totals: What was learned of the departments' totals.
         coding: Numbers of the names, as they were when it was fitted.
         dispersion: How wide the quantiles lie.
         notes: What a reader should know.
@@ -67,7 +61,8 @@ class FittedTrees:
         name: The model's name.
     """
 
-    trees: HistGradientBoostingRegressor
+    trees: HistTrees | LightTrees
+    totals: FittedTotals
     coding: FeatureCoding
     dispersion: Dispersion
     notes: tuple[str, ...] = ()
@@ -77,7 +72,9 @@ class FittedTrees:
     def predict(self, panel: Panel, origin: int, horizon_days: int) -> Forecast:
         """See `models.FittedModel.predict`."""
         check_horizon(panel, origin, horizon_days)
-        mean = _corrected_mean(self.trees, self.coding, panel, origin, horizon_days, self.threads)
+        mean = _corrected_mean(
+            self.trees, self.totals, self.coding, panel, origin, horizon_days, self.threads
+        )
         return forecast_around(panel, origin, mean, self.dispersion, model=self.name, notes=self.notes)
 
 
@@ -87,6 +84,7 @@ class GlobalTrees:
 
     Attributes:
         rows_max: Rows sampled for the fit at most; there are no more than days of series on sale.
+        learner: Which library grows the trees.
         trees: Number of trees.
         learning_rate: Weight of each tree.
         leaves: Leaves of each tree.
@@ -96,6 +94,7 @@ class GlobalTrees:
     """
 
     rows_max: int = 400_000
+    learner: Learner = "lightgbm"
     trees: int = 160
     learning_rate: float = 0.05
     leaves: int = 31
@@ -119,33 +118,26 @@ class GlobalTrees:
         if trees is None:
             reason = f"Fewer than {ROWS_MIN} days of sales to learn from: the weekday mean stands in."
             return WeekdayMean(NAME, (reason,)).fit(panel, origin, horizon_days)
+        totals = self._fit_totals(panel, coding, origin, horizon_days)
         dispersion, notes = self._dispersion(panel, coding, origin, horizon_days)
-        return FittedTrees(trees, coding, dispersion, notes, self.threads)
+        return FittedTrees(trees, totals, coding, dispersion, notes, self.threads)
+
+    def _fit_totals(
+        self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int
+    ) -> FittedTotals:
+        return fit_totals(panel, coding, origin, horizon_days, self.learner, self.seed, self.threads)
 
     def _fit_trees(
         self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int, rows_max: int
-    ) -> HistGradientBoostingRegressor | None:
+    ) -> HistTrees | LightTrees | None:
         # More rows than days of series look at the same days again: slower, and no better on anything tried.
         rows_max = min(rows_max, _days_on_sale(panel, origin))
         rows = training_rows(panel, coding, origin, horizon_days, rows_max, self.seed)
         if rows is None:
             return None
         features, target = rows
-        trees = HistGradientBoostingRegressor(
-            loss="poisson",
-            max_iter=self.trees,
-            learning_rate=self.learning_rate,
-            max_leaf_nodes=self.leaves,
-            min_samples_leaf=min(self.leaf_rows_min, max(5, len(target) // 200)),
-            l2_regularization=L2,
-            categorical_features=coding.categorical,
-            max_bins=MAX_BINS,
-            early_stopping=False,
-            random_state=self.seed,
-        )
-        with threadpool_limits(_threads(self.threads, len(target)), user_api="openmp"):
-            trees.fit(features, target)
-        return trees
+        boosting = Boosting(self.learner, self.trees, self.learning_rate, self.leaves, self.leaf_rows_min, L2)
+        return grow(boosting, features, target, coding.categorical, self.seed, self.threads)
 
     def _dispersion(
         self, panel: Panel, coding: FeatureCoding, origin: int, horizon_days: int
@@ -159,7 +151,8 @@ class GlobalTrees:
         if trees is None:
             note = "The history is too short to try the trees: the range is that of the weekday mean."
             return WeekdayMean().fit(panel, origin, horizon_days).dispersion, (note,)
-        mean = _corrected_mean(trees, coding, panel, earlier, horizon_days, self.threads)
+        totals = self._fit_totals(panel, coding, earlier, horizon_days)
+        mean = _corrected_mean(trees, totals, coding, panel, earlier, horizon_days, self.threads)
         return calibrate(mean, panel.quantity[:, earlier + 1 : origin + 1], self.seed), ()
 
 
@@ -193,13 +186,11 @@ def training_rows(
     features, target = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(target) < ROWS_MIN or not target.any():
         return None
-    # The regressor refuses a column without any value (no prices, say); a constant is never split.
-    features[:, np.isnan(features).all(axis=0)] = 0
     return features, target
 
 
 def predict_mean(
-    trees: HistGradientBoostingRegressor,
+    trees: Trees,
     coding: FeatureCoding,
     panel: Panel,
     origin: int,
@@ -214,18 +205,16 @@ def predict_mean(
     at = at_origin(panel, look_back(panel, origin), coding)
     mean = np.empty((panel.n_series, horizon_days), dtype=np.float32)
     ahead = np.arange(1, horizon_days + 1)
-    with threadpool_limits(_threads(threads, mean.size), user_api="openmp"):
-        for chosen in _chunks(panel.n_series, max(1, PREDICT_ROWS // horizon_days)):
-            features, expected = feature_rows(
-                at, np.repeat(chosen, horizon_days), np.tile(ahead, len(chosen))
-            )
-            ratio = np.minimum(trees.predict(features), RATIO_MAX).astype(np.float32)
-            mean[chosen] = (ratio * expected).reshape(len(chosen), horizon_days)
+    for chosen in _chunks(panel.n_series, max(1, PREDICT_ROWS // horizon_days)):
+        features, expected = feature_rows(at, np.repeat(chosen, horizon_days), np.tile(ahead, len(chosen)))
+        ratio = np.minimum(trees.predict(features, threads), RATIO_MAX).astype(np.float32)
+        mean[chosen] = (ratio * expected).reshape(len(chosen), horizon_days)
     return mean
 
 
 def _corrected_mean(
-    trees: HistGradientBoostingRegressor,
+    trees: Trees,
+    totals: FittedTotals,
     coding: FeatureCoding,
     panel: Panel,
     origin: int,
@@ -239,7 +228,7 @@ def _corrected_mean(
     """
     mean = predict_mean(trees, coding, panel, origin, horizon_days, threads)
     mean[~on_sale_ahead(panel, origin, horizon_days)] = 0
-    return mean * correction(panel, origin, mean)[panel.codes.group]
+    return mean * totals.correction(panel, coding, origin, mean, threads)[panel.codes.group]
 
 
 def _chunks(n_series: int, size: int) -> Iterator[NDArray[np.int64]]:
@@ -287,9 +276,3 @@ def _too_little(panel: Panel, origin: int, horizon_days: int) -> str:
 def _days_on_sale(panel: Panel, origin: int) -> int:
     """Days of series on sale up to an origin."""
     return int(panel.on_sale[:, : origin + 1].sum())
-
-
-def _threads(wanted: int | None, rows: int) -> int:
-    """Threads that pay for a number of rows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(wanted or cores, cores, rows // ROWS_PER_THREAD))

@@ -1,8 +1,7 @@
 """The panel: one row for each location and product, one column for each day, as dense matrices.
 
 Guarantee: a missing sale is a zero only where the product was on sale, and unknown everywhere else. Whatever
-    is
-asked "as of" an origin depends on no sale after it; what is known ahead (prices, promotions, events,
+is asked "as of" an origin depends on no sale after it; what is known ahead (prices, promotions, events,
 openings and endings) may be looked at beyond it, as far as it was delivered.
 """
 
@@ -27,8 +26,10 @@ class SeriesCodes:
         location: (n_series,) index in `locations`.
         region: (n_series,) index in the calendar's regions.
         product: (n_series,) index of the product.
+        department: (n_series,) index of the department; products without one share one.
         group: (n_series,) index of the pair of location and department.
         locations: Ids of the locations.
+        departments: Names of the departments; "" for none.
         location_region: (n_locations,) region of each location.
         n_products: Number of products.
         n_groups: Number of pairs of location and department.
@@ -37,11 +38,28 @@ class SeriesCodes:
     location: NDArray[np.int32]
     region: NDArray[np.int32]
     product: NDArray[np.int32]
+    department: NDArray[np.int32]
     group: NDArray[np.int32]
     locations: tuple[str, ...]
+    departments: tuple[str, ...]
     location_region: NDArray[np.int32]
     n_products: int
     n_groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierTotals:
+    """What each group sold before the panel's first day.
+
+    Attributes:
+        days: (n_earlier,) consecutive days, the last of them the day before the panel's first; may be none.
+        units: (n_groups, n_earlier) float64, units sold.
+        calendar: Events by region, over these days and the panel's.
+    """
+
+    days: NDArray[np.datetime64]
+    units: NDArray[np.float64]
+    calendar: EventCalendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,7 @@ class Panel:
         shut: (n_locations, n_days) bool, days on which a location evidently did not open.
         calendar: Events by region and day.
         codes: What each series belongs to.
+        earlier: Totals of the groups before the first day.
     """
 
     series: pl.DataFrame
@@ -83,6 +102,7 @@ class Panel:
     shut: NDArray[np.bool_]
     calendar: EventCalendar
     codes: SeriesCodes
+    earlier: EarlierTotals
 
     @property
     def n_series(self) -> int:
@@ -119,6 +139,7 @@ def build_panel(
     origin: date,
     horizon_days: int,
     history_days_max: int = 800,
+    earlier: pl.DataFrame | None = None,
 ) -> Panel:
     """Lay one customer's sales and plans out by series and day.
 
@@ -138,6 +159,8 @@ def build_panel(
         origin: Last day whose sales are known.
         horizon_days: Days to look ahead.
         history_days_max: Days before the horizon that are kept at most; bounds the memory.
+        earlier: Columns location_id, department, sold_on, quantity: sales of before those days, summed by
+            location and department; rows within them, and of groups without a series, are left out.
 
     Returns:
         The panel. It has no series when nothing was sold and nothing is priced.
@@ -171,6 +194,8 @@ def build_panel(
     on_sale |= is_sold
     sold[~on_sale] = np.nan
     sold[:, origin_index + 1 :] = np.nan
+    regions = tuple(series["region"].fill_null("").unique().sort())
+    calendar = build_calendar(events, regions, days)
     panel = Panel(
         series=series.drop("opened_on", "closed_on", "introduced_on", "ended_on"),
         days=days,
@@ -185,8 +210,9 @@ def build_panel(
         unit_value=mean_unit_value(price[:, : origin_index + 1], sales, row),
         fractional=(np.nan_to_num(sold) % 1 != 0).any(axis=1),
         shut=shut,
-        calendar=build_calendar(events, tuple(series["region"].fill_null("").unique().sort()), days),
+        calendar=calendar,
         codes=codes,
+        earlier=_earlier(earlier, series, codes, events, days, calendar),
     )
     on_sale[:, origin_index + 1 :] = on_sale_ahead(panel, origin_index, horizon_days)
     return panel
@@ -205,14 +231,23 @@ def start_as_of(panel: Panel, origin: int) -> NDArray[np.int32]:
 def on_sale_ahead(panel: Panel, origin: int, horizon_days: int) -> NDArray[np.bool_]:
     """Where the plan, as known at an origin, has a series on sale on the days after it.
 
-    A location counts as shut on the day of an event when it was shut on every earlier day of an event with
-    that name.
-
     Returns:
         (n_series, horizon_days) bool.
     """
     ahead = np.arange(origin + 1, origin + 1 + horizon_days)
     planned = panel.allowed[:, ahead] & (ahead >= start_as_of(panel, origin)[:, None])
+    return planned & ~shut_ahead(panel, origin, horizon_days)[panel.codes.location]
+
+
+def shut_ahead(panel: Panel, origin: int, horizon_days: int) -> NDArray[np.bool_]:
+    """On which days after an origin a location is expected not to open.
+
+    A location counts as shut on the day of an event when it was shut on every earlier day of an event with
+    that name.
+
+    Returns:
+        (n_locations, horizon_days) bool.
+    """
     shut = np.zeros((len(panel.codes.locations), horizon_days), dtype=np.bool_)
     region, day, name = panel.calendar.names.T
     if panel.calendar.n_names and panel.shut[:, : origin + 1].any():
@@ -225,7 +260,7 @@ def on_sale_ahead(panel: Panel, origin: int, horizon_days: int) -> NDArray[np.bo
         was_open[at[past][~held], name[event[past][~held]]] = True
         stays_shut = (was_shut & ~was_open)[at[coming], name[event[coming]]]
         np.logical_or.at(shut, (at[coming], day[event[coming]] - origin - 1), stays_shut)
-    return planned & ~shut[panel.codes.location]
+    return shut
 
 
 def _check(
@@ -266,6 +301,34 @@ def _plan(
 def _earliest(sales: pl.DataFrame, origin: date) -> date:
     earliest = sales["sold_on"].min()
     return earliest if isinstance(earliest, date) else origin
+
+
+def _earlier(
+    totals: pl.DataFrame | None,
+    series: pl.DataFrame,
+    codes: SeriesCodes,
+    events: pl.DataFrame | None,
+    days: NDArray[np.datetime64],
+    calendar: EventCalendar,
+) -> EarlierTotals:
+    """Lay sales of before the first day out by group; without any, the calendar is the panel's own."""
+    none = EarlierTotals(days[:0], np.zeros((codes.n_groups, 0)), calendar)
+    if totals is None or not len(days):
+        return none
+    first = days[0].astype(object)
+    group = series.select("location_id", "department").with_columns(group=pl.Series(codes.group)).unique()
+    known = totals.filter(pl.col("sold_on") < first, pl.col("quantity") > 0).join(
+        group, on=["location_id", "department"], how="inner", nulls_equal=True
+    )
+    if known.is_empty():
+        return none
+    start = _earliest(known, first)
+    span = np.arange(np.datetime64(start), days[0])
+    units = scatter_sales(known.rename({"group": "row"}), start, (codes.n_groups, len(span)))
+    regions = calendar.regions
+    return EarlierTotals(
+        span, units.astype(np.float64), build_calendar(events, regions, np.concatenate([span, days]))
+    )
 
 
 def _relevant_prices(prices: pl.DataFrame | None, first: date, last: date) -> pl.DataFrame:
@@ -350,8 +413,10 @@ def _codes(series: pl.DataFrame) -> SeriesCodes:
         location=ranked["location"].to_numpy(),
         region=ranked["region"].to_numpy(),
         product=ranked["product"].to_numpy(),
+        department=ranked["department"].to_numpy(),
         group=group,
         locations=tuple(of_location["location_id"]),
+        departments=tuple(series["department"].fill_null("").unique().sort()),
         location_region=of_location["region"].to_numpy(),
         n_products=ranked["product"].n_unique(),
         n_groups=int(group.max(initial=-1)) + 1,

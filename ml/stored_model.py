@@ -11,12 +11,14 @@ from typing import Any
 import skops.io
 
 from infra.errors import CorruptLakeError
+from ml.aggregate import FittedTotals
 from ml.baselines import FittedWeekdayMean
 from ml.features import FeatureCoding
 from ml.global_trees import FittedTrees
+from ml.learners import HistTrees, LightTrees
 from ml.quantiles import Dispersion
 
-FORMAT = 1
+FORMAT = 2
 TRUSTED_TYPES = (
     "functools.partial",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -41,12 +43,14 @@ def save_model(model: Storable) -> bytes:
         "format": FORMAT,
         "name": model.name,
         "notes": list(model.notes),
-        "dispersion": list(model.dispersion.alpha),
+        "dispersion": [list(model.dispersion.alpha), [list(row) for row in model.dispersion.levels]],
         "trees": None,
+        "totals": None,
         "coding": None,
     }
     if isinstance(model, FittedTrees):
-        content["trees"] = model.trees
+        content["trees"] = _plain(model.trees)
+        content["totals"] = _plain(model.totals.trees)
         content["coding"] = {name: list(values) for name, values in asdict(model.coding).items()}
     data: bytes = skops.io.dumps(content)
     return data
@@ -72,8 +76,24 @@ def load_model(data: bytes, threads: int | None = None) -> Storable:
     content = skops.io.loads(data, trusted=list(TRUSTED_TYPES))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CorruptLakeError(f"Expected a stored model of format {FORMAT}, found another.")
-    dispersion, notes = Dispersion(tuple(content["dispersion"])), tuple(content["notes"])
+    alpha, levels = content["dispersion"]
+    dispersion = Dispersion(tuple(alpha), tuple(tuple(row) for row in levels))
+    notes = tuple(content["notes"])
     if content["trees"] is None:
         return FittedWeekdayMean(dispersion, notes, content["name"])
     coding = FeatureCoding(**{name: tuple(values) for name, values in content["coding"].items()})
-    return FittedTrees(content["trees"], coding, dispersion, notes, threads, content["name"])
+    trees, totals = _trees(content["trees"]), FittedTotals(_trees(content["totals"]))
+    return FittedTrees(trees, totals, coding, dispersion, notes, threads, content["name"])
+
+
+def _plain(trees: HistTrees | LightTrees | None) -> object:
+    """Trees as skops keeps them: LightGBM's are text already."""
+    if isinstance(trees, HistTrees):
+        return trees.regressor
+    return trees.text if trees else None
+
+
+def _trees(plain: Any) -> Any:
+    if plain is None:
+        return None
+    return LightTrees(plain) if isinstance(plain, str) else HistTrees(plain)

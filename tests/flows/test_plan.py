@@ -51,5 +51,6 @@ def test_the_run_id_follows_from_the_work_and_sorts_by_day_and_manifest() -> Non
         FlowSettings(horizon_days=27),
         FlowSettings(backtest_origins=3),
         FlowSettings(training_rows_max=2000),
+        FlowSettings(learner="hist_gradient_boosting"),
     ):
         assert run_id_of(DAY, 9, other) != run_id_of(DAY, 9, flow)

@@ -23,7 +23,14 @@ class Retailer:
     events: pl.DataFrame | None
     last_day: date
 
-    def panel(self, horizon_days: int = 28, origin: date | None = None) -> Panel:
+    def panel(
+        self,
+        horizon_days: int = 28,
+        origin: date | None = None,
+        *,
+        earlier: pl.DataFrame | None = None,
+        history_days_max: int = 800,
+    ) -> Panel:
         return build_panel(
             self.daily,
             self.locations,
@@ -32,6 +39,8 @@ class Retailer:
             self.events,
             origin or self.last_day,
             horizon_days,
+            history_days_max,
+            earlier,
         )
 
     def with_sales(self, daily: pl.DataFrame) -> "Retailer":

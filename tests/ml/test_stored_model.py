@@ -39,17 +39,17 @@ def test_a_stand_in_is_stored_with_its_name_and_reason(panel: Panel) -> None:
 
 def test_bytes_that_ask_for_another_type_are_refused() -> None:
     with pytest.raises(CorruptLakeError, match=r"subprocess\.Popen"):
-        load_model(skops.io.dumps({"format": 1, "trees": subprocess.Popen}))
+        load_model(skops.io.dumps({"format": 2, "trees": subprocess.Popen}))
     with pytest.raises(CorruptLakeError, match="not trusted"):
-        load_model(skops.io.dumps({"format": 1, "trees": shutil.rmtree}))
+        load_model(skops.io.dumps({"format": 2, "trees": shutil.rmtree}))
 
 
 def test_bytes_that_are_no_model_are_refused(fitted: FittedTrees) -> None:
     for data in (b"", b"no model", save_model(fitted)[:-200]):
         with pytest.raises(CorruptLakeError, match="no stored model"):
             load_model(data)
-    with pytest.raises(CorruptLakeError, match="format 1"):
-        load_model(skops.io.dumps({"format": 2}))
+    with pytest.raises(CorruptLakeError, match="format 2"):
+        load_model(skops.io.dumps({"format": 1}))
 
 
 def test_a_forecast_becomes_a_row_for_each_series_and_day(panel: Panel) -> None:
