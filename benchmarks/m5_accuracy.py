@@ -33,6 +33,7 @@ from ml.metrics import bias, coverage, scaled_pinball, wape, wrmsse
 from ml.models import Forecast, Model
 from ml.panel import Panel
 from ml.quantiles import LEVELS
+from ml.smoothing import Smoothing
 
 VALIDATION = 1914
 WINDOWS = (1858, 1886, VALIDATION)
@@ -44,6 +45,8 @@ def models_of(rows_max: int) -> dict[str, Model]:
     return {
         "seasonal_naive": SeasonalNaive(),
         "weekday_mean": WeekdayMean(),
+        "exponential_smoothing": Smoothing("exponential_smoothing"),
+        "tsb": Smoothing("tsb"),
         "hist_gradient_boosting": GlobalTrees(rows_max=rows_max, learner="hist_gradient_boosting"),
         "lightgbm": GlobalTrees(rows_max=rows_max, learner="lightgbm"),
     }

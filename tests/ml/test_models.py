@@ -16,10 +16,19 @@ from ml.matrices import NEVER
 from ml.models import FittedModel, Forecast, Model
 from ml.panel import Panel
 from ml.quantiles import LEVELS
+from ml.smoothing import Smoothing
 from tests.ml.conftest import Retailer, make_retailer
 
 TREES = GlobalTrees(rows_max=4_000, trees=25, learning_rate=0.15)
-MODELS: tuple[Model, ...] = (SeasonalNaive(), WeekdayMean(), TREES)
+HIST_TREES = GlobalTrees(rows_max=4_000, trees=25, learning_rate=0.15, learner="hist_gradient_boosting")
+MODELS: tuple[Model, ...] = (
+    SeasonalNaive(),
+    WeekdayMean(),
+    Smoothing(),
+    Smoothing("tsb"),
+    TREES,
+    HIST_TREES,
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +48,9 @@ def check(panel: Panel, forecast: Forecast, horizon_days: int) -> None:
     assert not forecast.quantiles[~forecast.on_sale].any()
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize(
+    "model", MODELS, ids=["naive", "weekday mean", "smoothing", "tsb", "trees", "scikit-learn's trees"]
+)
 @pytest.mark.parametrize(
     ("locations", "products", "days", "rate"),
     [
