@@ -28,7 +28,6 @@ class Contestant:
         command: The command that runs it on a route; a peer is installed by it if it is not there.
         judges: Whether it tells valid sales from others; a ceiling hands all on.
         is_slow: Whether it gets the shorter topic, so that a run takes seconds and not minutes.
-        needs_kafka: Whether it runs on Apache Kafka only.
         refuses_with_reasons: Whether its refusals are SaleErrors, in which the bytes as they came are one field.
         keeps_partitions: Whether each sale goes to the partition that it came from, in order.
     """
@@ -37,7 +36,6 @@ class Contestant:
     command: Callable[[Settings, Route], list[str]]
     judges: bool = True
     is_slow: bool = False
-    needs_kafka: bool = False
     refuses_with_reasons: bool = False
     keeps_partitions: bool = False
 
@@ -141,6 +139,6 @@ PYTHON_PEERS = (
     Contestant("pathway", _peer("pathway_table"), is_slow=True),
 )
 JAVA_PEERS = (
-    Contestant("kafka_streams", _streams("exactly_once_v2"), needs_kafka=True),
-    Contestant("kafka_streams_at_least_once", _streams("at_least_once"), needs_kafka=True),
+    Contestant("kafka_streams", _streams("exactly_once_v2")),
+    Contestant("kafka_streams_at_least_once", _streams("at_least_once")),
 )

@@ -42,6 +42,7 @@ def running_kafka(folder: Path) -> Iterator[None]:
         await_true(lambda: broker_answers(load_settings()), "Apache Kafka")
         yield
     finally:
+        del os.environ["HEADRACE_BROKER"]
         process.terminate()
         process.wait(60)
 
