@@ -192,7 +192,7 @@ def main() -> None:
     )
     parser.add_argument("--sales", type=int, default=2_000_000)
     parser.add_argument(
-        "--quix-sales", type=int, default=200_000, help="so many of them are enough of Quix Streams"
+        "--quix-sales", type=int, default=600_000, help="so many of them are enough of Quix Streams"
     )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--minio", action="store_true", help="MinIO instead of SeaweedFS")
