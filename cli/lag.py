@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
@@ -105,22 +106,29 @@ def _without_messages(settings: Settings, found: list[Lag]) -> set[Lag]:
     """Those of the lags behind which no message is, only markers."""
     if not found:
         return set()
-    by_place = {(lag.topic, lag.partition): lag for lag in found}
-    empty: set[Lag] = set()
     reader = consumer(settings, "lag-reader", enable_partition_eof=True, fetch_wait_max_ms=20)
     try:
-        reader.assign([TopicPartition(*place, lag.end - lag.messages) for place, lag in by_place.items()])
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
-        while by_place and time.monotonic() < deadline:
-            for answer in reader.consume(MARKERS_MAX, 0.05):
-                error = answer.error()
-                # Whatever comes first of a partition, a message or its end, says what lies behind the lag.
-                lag = by_place.pop((answer.topic() or "", answer.partition() or 0), None)
-                if lag and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    empty.add(lag)
-        return empty
+        # Groups that read one partition may stand at different offsets of it.
+        groups = [[lag for lag in found if lag.job == job] for job in {lag.job for lag in found}]
+        return {lag for group in groups for lag in _at_ends(reader, group)}
     finally:
         reader.close()
+
+
+def _at_ends(reader: Consumer, found: Sequence[Lag]) -> set[Lag]:
+    """Those of one group's lags behind which the end of the partition comes first."""
+    by_place = {(lag.topic, lag.partition): lag for lag in found}
+    empty: set[Lag] = set()
+    reader.assign([TopicPartition(*place, lag.end - lag.messages) for place, lag in by_place.items()])
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while by_place and time.monotonic() < deadline:
+        for answer in reader.consume(MARKERS_MAX, 0.05):
+            error = answer.error()
+            # Whatever comes first of a partition, a message or its end, says what lies behind the lag.
+            lag = by_place.pop((answer.topic() or "", answer.partition() or 0), None)
+            if lag and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                empty.add(lag)
+    return empty
 
 
 def _ends(client: AdminClient, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
