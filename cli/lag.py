@@ -13,9 +13,9 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import UnavailableError
+from infra.extents import end_offsets
 from infra.kafka import admin, consumer
 from infra.settings import Settings
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
@@ -60,7 +60,12 @@ def lags(settings: Settings) -> list[Lag]:
             ]
             for group, topics in INPUTS.items()
         }
-        ends = _ends(client, [place for group in places.values() for place in group])
+        ends = end_offsets(
+            client,
+            [place for group in places.values() for place in group],
+            IsolationLevel.READ_COMMITTED,
+            REQUEST_TIMEOUT_S,
+        )
         found = []
         for group, wanted in places.items():
             request = [ConsumerGroupTopicPartitions(group, wanted)]
@@ -129,13 +134,3 @@ def _at_ends(reader: Consumer, found: Sequence[Lag]) -> set[Lag]:
             if lag and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 empty.add(lag)
     return empty
-
-
-def _ends(client: AdminClient, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    futures = client.list_offsets(
-        dict.fromkeys(places, latest),
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=REQUEST_TIMEOUT_S,
-    )
-    return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}

@@ -1,5 +1,6 @@
 """Which offsets topics have now, and whether a topic is still the one it was."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from infra.kafka import admin
 from infra.settings import Settings
 
 ANSWER_S_MAX = 30.0
+
+LEADER_WAIT_S = 0.1
+"""Before a partition without a leader is asked again, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,58 @@ def _is_zero(topic_id: str) -> bool:
     return not topic_id.strip("A=")
 
 
-def end_offsets(client: AdminClient, places: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
-    """The offset after the newest message of each partition, committed or not.
+def end_offsets(
+    client: AdminClient,
+    places: Sequence[TopicPartition],
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    wait_s_max: float = ANSWER_S_MAX,
+) -> dict[tuple[str, int], int]:
+    """The offset after the newest message of each partition: of all of them, or of those that are committed.
 
     Raises:
-        UnavailableError: The brokers do not answer.
+        UnavailableError: The brokers do not answer within `wait_s_max`.
     """
-    return _offsets(client, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    return _offsets(client, places, OffsetSpec.latest(), isolation, wait_s_max)  # type: ignore[no-untyped-call]
 
 
 def _offsets(
-    client: AdminClient, places: Sequence[TopicPartition], spec: OffsetSpec
+    client: AdminClient,
+    places: Sequence[TopicPartition],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    wait_s_max: float = ANSWER_S_MAX,
 ) -> dict[tuple[str, int], int]:
-    futures = client.list_offsets(
-        dict.fromkeys(places, spec),
-        isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=ANSWER_S_MAX,
-    )
-    try:
-        return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
-    except KafkaException as error:
-        raise UnavailableError(f"asking for the offsets of topics: {error.args[0].str()}") from error
+    deadline = time.monotonic() + wait_s_max
+    found: dict[tuple[str, int], int] = {}
+    missing = list(places)
+    # A partition that was just made, or whose leader went, answers that it has no leader yet.
+    while missing:
+        futures = client.list_offsets(
+            dict.fromkeys(missing, spec),
+            isolation_level=isolation,
+            request_timeout=max(deadline - time.monotonic(), LEADER_WAIT_S),
+        )
+        missing = []
+        for place, future in futures.items():
+            try:
+                found[place.topic, place.partition] = future.result().offset
+            except KafkaException as error:
+                cause = error.args[0]
+                if cause.code() not in _LEADERLESS or time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"asking for the offsets of {place.topic} [{place.partition}]: {cause.str()}"
+                    ) from error
+                missing.append(place)
+        if missing:
+            time.sleep(LEADER_WAIT_S)
+    return found
+
+
+_LEADERLESS = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What a broker says of a partition while its leader is being found."""

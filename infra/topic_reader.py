@@ -9,10 +9,10 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import FaultError, MissingPartError, UnavailableError
+from infra.extents import end_offsets
 from infra.kafka import admin, consumer
 from infra.settings import Settings
 
@@ -128,26 +128,15 @@ class TopicReader:
                 back until it ends or its 60 s are over.
         """
         deadline = time.monotonic() + timeout_s
-        ends = self._ends(timeout_s)
+        ends = end_offsets(
+            self._admin, [TopicPartition(*place) for place in self.positions], wait_s_max=timeout_s
+        )
         while missing := sorted(place for place, end in ends.items() if self.positions[place] < end):
             if time.monotonic() > deadline:
                 places = ", ".join(f"{topic} [{number}]" for topic, number in missing)
                 raise UnavailableError(f"the end of {places} was not reached within {timeout_s:g} s")
             if batch := self._taken(self._consumer.consume(ROWS_MAX, 0.1)):
                 yield batch
-
-    def _ends(self, timeout_s: float) -> dict[tuple[str, int], int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(*place): latest for place in self.positions}
-        futures = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
-        )
-        try:
-            return {
-                (place.topic, place.partition): future.result().offset for place, future in futures.items()
-            }
-        except KafkaException as error:
-            raise UnavailableError(f"asking for the ends of topics: {error.args[0].str()}") from error
 
     def close(self) -> None:
         """Leave the brokers."""

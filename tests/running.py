@@ -143,9 +143,10 @@ def running_job(job: Callable[[threading.Event], None]) -> Iterator[threading.Th
     finally:
         stop.set()
         thread.join(WAIT_S_MAX)
+        # Also when the block failed: it may have waited for what the job did not do.
+        if failures:
+            raise failures[0]
     assert not thread.is_alive()
-    if failures:
-        raise failures[0]
 
 
 def job_process(settings: Settings, code: str) -> subprocess.Popen[bytes]:

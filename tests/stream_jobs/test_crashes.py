@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import TopicPartition
 
 from infra.errors import FencedError
+from infra.extents import end_offsets
 from infra.kafka import admin
 from infra.settings import Settings
 from stream_jobs.validate import run_validate
@@ -36,11 +36,8 @@ def jobs() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def written(settings: Settings, topic: str) -> int:
     """End of all writing in a topic, also of what is not committed."""
-    client = admin(settings)
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    places = {TopicPartition(topic, number): latest for number in range(settings.sales_partitions)}
-    futures = client.list_offsets(places, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=10)
-    return sum(future.result().offset for future in futures.values())
+    places = [TopicPartition(topic, number) for number in range(settings.sales_partitions)]
+    return sum(end_offsets(admin(settings), places).values())
 
 
 def deliver_all(world: World, count: int) -> tuple[int, int]:

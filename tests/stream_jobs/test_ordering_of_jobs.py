@@ -120,8 +120,7 @@ def test_jobs_that_come_and_go_in_any_order_judge_like_one_slow_process(world: W
 
 def verdicts(world: World) -> Verdicts:
     """The verdict of each sale; one that has two is found by its count."""
-    valid = [(r["delivery_id"], r["position"]) for r in world.records("sales-validated")]
-    refused = {(r["delivery_id"], r["position"]): tuple(r["codes"]) for r in world.records("sales-error")}
-    found: Verdicts = {**dict.fromkeys(valid, ()), **refused}
-    assert len(found) == len(valid) + len(world.records("sales-error"))
-    return found
+    valid, refused = world.records("sales-validated"), world.records("sales-error")
+    told = [((r["delivery_id"], r["position"]), tuple(r.get("codes", ()))) for r in [*valid, *refused]]
+    assert len(dict(told)) == len(told)
+    return dict(told)

@@ -17,7 +17,7 @@ from infra.errors import (
 from infra.kafka import consumer
 from infra.settings import load_settings
 from stream_jobs.transactions import Transactions
-from tests.stream_jobs.mock_cluster import (
+from tests.mock_cluster import (
     ADD_OFFSETS,
     ADD_PARTITIONS,
     END_TXN,
