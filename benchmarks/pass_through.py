@@ -13,7 +13,8 @@ import numpy as np
 
 from infra.settings import load_settings
 from schemas.catalogue import SALES_INPUT
-from stream_jobs.runtime import Batch, Place, Stream
+from stream_jobs.batches import Batch, Place
+from stream_jobs.runtime import Stream
 from stream_jobs.transactions import Transactions
 
 

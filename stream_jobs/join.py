@@ -21,6 +21,7 @@ from lake.append import AppendTable
 from schemas.catalogue import SALES_VALIDATED
 from schemas.codec import Codec
 from schemas.registry import Registry
+from stream_jobs.batches import Batch, Place, Rows
 from stream_jobs.local_days import local_days
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.master_tables import (
@@ -31,7 +32,7 @@ from stream_jobs.master_tables import (
     coded_keys,
     or_oldest,
 )
-from stream_jobs.runtime import Batch, Place, Rows, Stream
+from stream_jobs.runtime import Stream
 from stream_jobs.sink import Piece, Sink, check_passable, group_of, pieces, with_source
 from stream_jobs.waiting import Gate, WaitingRoom, Work
 

@@ -11,24 +11,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra import telemetry
 from infra.errors import FaultError, FencedError, MissingPartError, RegroupedError, UnavailableError
 from infra.kafka import consumer
 from infra.settings import Settings
+from stream_jobs.batches import Batch, Place
 
 logger = logging.getLogger(__name__)
-
-Place = tuple[str, int]
-"""A topic and the number of one of its partitions."""
-
-Rows = npt.NDArray[np.int64]
 
 HEARTBEATS = 6
 """Signs of life in a session. With one of them a worker also hears that partitions are divided anew."""
@@ -47,56 +41,6 @@ LAG_EVERY_S = 5.0
 
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer of the brokers, seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Messages of one topic as columns; those of each partition are in its order.
-
-    Attributes:
-        topic: The topic.
-        partitions: Partition of each, shape `(n_rows,)`.
-        offsets: Offset of each, shape `(n_rows,)`.
-        messages: The messages themselves.
-        keys: Key of each.
-        values: Value of each.
-    """
-
-    topic: str
-    partitions: Rows
-    offsets: Rows
-    messages: Sequence[Message]
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, rows: Rows) -> "Batch":
-        """The messages at these places."""
-        places = rows.tolist()
-        return Batch(
-            self.topic,
-            self.partitions[rows],
-            self.offsets[rows],
-            [self.messages[place] for place in places],
-            [self.keys[place] for place in places],
-            [self.values[place] for place in places],
-        )
-
-    def timestamp_ms(self, row: int) -> int:
-        """Kafka's timestamp of one message, milliseconds since 1970."""
-        return self.messages[row].timestamp()[1]
-
-    def places(self) -> list[Place]:
-        """The partitions that have messages here."""
-        return [(self.topic, int(number)) for number in np.unique(self.partitions)]
-
-    def next_offsets(self) -> dict[Place, int]:
-        """Per partition the offset after its last message here."""
-        reversed_first = np.unique(self.partitions[::-1], return_index=True)[1]
-        last = len(self) - 1 - reversed_first
-        return {(self.topic, int(self.partitions[row])): int(self.offsets[row]) + 1 for row in last}
 
 
 class Handler(Protocol):
@@ -345,7 +289,7 @@ class Stream:
             else:
                 by_topic.setdefault(message.topic() or "", []).append(message)
         return [
-            batch for topic, some in by_topic.items() if len(batch := self._current(_columns(topic, some)))
+            batch for topic, some in by_topic.items() if len(batch := self._current(Batch.of(topic, some)))
         ]
 
     def _current(self, batch: Batch) -> Batch:
@@ -396,19 +340,6 @@ _NOT_A_MEMBER = frozenset(
         KafkaError.REBALANCE_IN_PROGRESS,
     }
 )
-
-
-def _columns(topic: str, messages: Sequence[Message]) -> Batch:
-    """Messages as columns. Unbound methods are mapped: calling them costs as much as all else that is done here."""
-    count = len(messages)
-    return Batch(
-        topic,
-        np.fromiter(map(Message.partition, messages), np.int64, count),
-        np.fromiter(map(Message.offset, messages), np.int64, count),
-        messages,
-        list(map(Message.key, messages)),
-        list(map(Message.value, messages)),
-    )
 
 
 def _text(error: KafkaException) -> str:

@@ -32,7 +32,7 @@ from schemas.catalogue import (
 )
 from schemas.codec import Codec
 from schemas.registry import Registry
-from stream_jobs.runtime import Place
+from stream_jobs.batches import Place
 from stream_jobs.validate import LIVE, Outputs
 
 READ_S_MAX = 900.0

@@ -26,7 +26,8 @@ from lake.append import AppendTable, ChainEnd
 from schemas.catalogue import EVENTS, LOCATIONS, PRICES, PRODUCTS, SALES_ERROR
 from schemas.codec import Codec
 from schemas.registry import Registry
-from stream_jobs.runtime import Batch, Place, Rows, Stream
+from stream_jobs.batches import Batch, Place, Rows
+from stream_jobs.runtime import Stream
 
 logger = logging.getLogger(__name__)
 

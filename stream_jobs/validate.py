@@ -23,9 +23,10 @@ from infra.settings import Settings
 from schemas.catalogue import DELIVERY_TALLIES, SALES_ERROR, SALES_INPUT, SALES_VALIDATED
 from schemas.codec import Codec
 from schemas.registry import Registry
+from stream_jobs.batches import Batch, Place
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.rules import SALES_RULES, Rule
-from stream_jobs.runtime import Batch, Place, Stream
+from stream_jobs.runtime import Stream
 from stream_jobs.starting import Start, start_offsets
 from stream_jobs.transactions import Transactions
 from stream_jobs.verdicts import Judged, Tally, judge_work

@@ -14,9 +14,10 @@ import polars as pl
 
 from infra import telemetry
 from schemas.codec import Codec
+from stream_jobs.batches import Batch, Place, Rows
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.ordering import Decision, Wait, decide, is_known
-from stream_jobs.runtime import Batch, Place, Rows, Stream
+from stream_jobs.runtime import Stream
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import confluent_kafka
 
-PRODUCE, LIST_OFFSETS, END_TXN, INIT_PRODUCER_ID, ADD_PARTITIONS, ADD_OFFSETS, TXN_OFFSET_COMMIT = 0, 2, 26, 22, 24, 25, 28
+PRODUCE, LIST_OFFSETS, END_TXN, INIT_PRODUCER_ID, ADD_PARTITIONS, ADD_OFFSETS, TXN_OFFSET_COMMIT = (
+    0,
+    2,
+    26,
+    22,
+    24,
+    25,
+    28,
+)
 """Kafka's numbers of requests."""
 _PRODUCER = 0
 _WORDS_BYTES = 512

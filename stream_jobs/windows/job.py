@@ -27,10 +27,11 @@ from infra.settings import Settings
 from schemas.catalogue import SALES_LATE, SALES_VALIDATED, SALES_WINDOWS
 from schemas.codec import Codec
 from schemas.registry import Registry
+from stream_jobs.batches import Batch, Place
 from stream_jobs.local_days import clock_times, moments_of
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.master_tables import UNKNOWN, coded_keys, or_oldest
-from stream_jobs.runtime import Batch, Place, Stream
+from stream_jobs.runtime import Stream
 from stream_jobs.sink import check_passable
 from stream_jobs.snapshots import Snapshot, Snapshots, SnapshotTimer, starts
 from stream_jobs.transactions import Transactions
