@@ -1,5 +1,6 @@
 """`headrace lake` and `dataset`: make the lake, look it over, and write its tables anew beside the old ones."""
 
+import datetime as dt
 from typing import Annotated
 
 import polars as pl
@@ -11,6 +12,7 @@ from infra.blobs import open_store
 from infra.extents import extents
 from infra.settings import Settings, load_settings
 from lake import datasets
+from lake.guide import explain
 from lake.verify import verify as findings_of
 from schemas.catalogue import SALES_VALIDATED
 from schemas.lake_tables import LAKE_TABLES
@@ -28,9 +30,11 @@ Name = Annotated[str, typer.Argument(help="Name of the dataset.", show_default=F
 
 @lake.command()
 def make() -> None:
-    """Make the bucket or the folder that HEADRACE_LAKE names, if it is not there."""
-    store = open_store(load_settings())
+    """Make the bucket or the folder that HEADRACE_LAKE names, and write its README, data dictionary and catalogue."""
+    settings = load_settings()
+    store = open_store(settings)
     store.make()
+    explain(datasets.dataset_in_use(settings), dt.datetime.now(dt.UTC))
     terminal().print(f"{store.location} is there", markup=False, highlight=False)
 
 

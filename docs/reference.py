@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: the map of the house, the settings and the commands.
+"""Writes the pages that follow from the code: the map of the house, settings, commands, and what the lake carries.
 
 `make docs` runs it; a test compares the pages with what it would write.
 """
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from infra.settings import PROFILES, Settings
+from lake import dictionary, guide
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("infra", "schemas", "lake", "ml", "stream_jobs", "flows", "serving", "cli", "benchmarks", "docs")
@@ -76,7 +77,13 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"house.md": house, "settings.md": settings, "commands.md": commands}
+PAGES = {
+    "house.md": house,
+    "settings.md": settings,
+    "commands.md": commands,
+    "lake.md": lambda: guide.markdown(".headrace/lake"),
+    "data-dictionary.md": dictionary.markdown,
+}
 
 
 def _modules(folder: Path) -> Iterator[Path]:

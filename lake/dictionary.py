@@ -5,18 +5,16 @@ Guarantee: it is made from `schemas.lake_tables` alone, so it says what the file
 
 import pyarrow as pa
 
-from infra.blobs import BlobStore
-from infra.errors import NotFoundError
 from schemas.lake_tables import ARRIVED_ON, LAKE_TABLES, LakeTable
 
-PATH = "data_dictionary.md"
+PATH = "data-dictionary.md"
 _PREFACE = """# Data dictionary
 
 What lies in the lake. Every column's description and unit also stand in the Arrow metadata of each file
 (`pyarrow.parquet.read_schema`).
 
-- A column marked *folder* is the name of a folder (`column=value`) and does not stand in the files; pandas
-  and pyarrow read it as text, Polars and DuckDB as a day where it is one.
+- A column marked *folder* is the name of a folder (`column=value`) and does not stand in the files. Readers guess its
+  type unless they are told, and take a customer `007` for the number 7: `README.md` shows how each of them is told.
 - Times are UTC. Days are local to the location unless they say otherwise.
 - `sales_sealed`, `sales_daily` and the master data are as of the customer's last manifest,
   `manifests/CUSTOMER/NUMBER.json`. What an older manifest names lies under `objects/`, by its digest.
@@ -27,18 +25,6 @@ What lies in the lake. Every column's description and unit also stand in the Arr
 def markdown() -> str:
     """The dictionary as Markdown."""
     return _PREFACE + "".join(_section(table) for table in LAKE_TABLES.values())
-
-
-def write_dictionary(store: BlobStore) -> bool:
-    """Put the dictionary into the lake; whether it was another one, or none, before."""
-    data = markdown().encode()
-    try:
-        if store.read(PATH) == data:
-            return False
-    except NotFoundError:
-        pass
-    store.replace(PATH, data)
-    return True
 
 
 def _section(table: LakeTable) -> str:

@@ -18,6 +18,7 @@ import polars as pl
 
 from infra.blobs import BlobStore
 from infra.errors import AlreadyExistsError, FaultError, UnavailableError
+from lake.guide import explain
 from lake.lines import LineSource
 from lake.manifests import Manifest, SealedObject, load_manifest, manifest_numbers
 from lake.merge import Merge, daily, merge, newest
@@ -65,6 +66,8 @@ def seal(store: BlobStore, customer_id: str, now: dt.datetime) -> Manifest | Non
         manifest = seal_step(store, customer_id, base, chains, now)
         if manifest is None:
             if base is None or _laid_out(store, base):
+                if made is not None:
+                    explain(store, now, made)
                 return made
             lost += 1
         elif _commit(store, manifest):

@@ -1,15 +1,9 @@
-"""The lake's columns and their dictionary."""
-
-from pathlib import Path
+"""The columns of the tables of the lake."""
 
 import pyarrow as pa
 import pytest
 
-from infra.blobs import DirectoryStore
-from lake.dictionary import PATH, markdown, write_dictionary
 from schemas.lake_tables import LAKE_TABLES, MASTER_KEYS, RAW_TABLES, LakeTable, empty_frame, polars_schema
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 
 
 @pytest.mark.parametrize("table", LAKE_TABLES.values(), ids=lambda table: table.name)
@@ -47,17 +41,3 @@ def test_sealed_sales_have_the_columns_of_joined_ones_but_for_the_plumbing() -> 
     sealed = polars_schema(LAKE_TABLES["sales_sealed"].schema)
     assert {name: joined[name] for name in joined if name in sealed} == sealed
     assert set(joined) - set(sealed) == {"voided", "source_partition", "source_offset"}
-
-
-def test_the_document_is_the_dictionary_that_the_lake_carries() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == markdown(), (
-        f"write lake.dictionary.markdown() to {DOCUMENT}"
-    )
-
-
-def test_the_dictionary_is_written_into_the_lake_when_it_changed(store: DirectoryStore) -> None:
-    assert write_dictionary(store)
-    assert not write_dictionary(store)
-    assert store.read(PATH).decode() == markdown()
-    store.replace(PATH, b"old")
-    assert write_dictionary(store)
