@@ -5,6 +5,8 @@
 - The list of aborted transactions in a fetch names all there ever were, also those that ended before the fetch's
   first message; a client then drops every later message of the same producer, committed ones as well. Here the
   list names only transactions that end within the fetch or later, as Kafka's does.
+- A fetch is answered with all there is from its offset on, whatever bounds it has; a client refuses answers of more
+  than 100 MB, and a partition with a larger backlog could not be read any more. Here the bounds are kept.
 - When members of a group wait for the answers to their joins and the first that gets one joins again at once, as
   cooperative members do, the others are never answered and the group stands still. Here a join waits until those
   of the round before it have been answered.
@@ -18,8 +20,22 @@ than 0).
 import asyncio
 import contextlib
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from infra.fetches import (
+    FETCH,
+    FETCH_MIN,
+    AbortedTransaction,
+    Bounds,
+    FetchedPartition,
+    bounds,
+    bytes_within,
+    fetched_partitions,
+    offering_known_fetches,
+    record_batches,
+    request_of,
+    with_less,
+)
 
 HOST = "127.0.0.1"
 COALESCE_S = 0.003
@@ -30,9 +46,8 @@ SCAN_BYTES = 1 << 20
 JOIN_S_MAX = 5.0
 """Longest wait of a join for those before it; one of them may belong to a member that is gone."""
 
-_PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _JOIN, _API_VERSIONS, _END_TXN, _DESCRIBE_CLUSTER = (
+_PRODUCE, _METADATA, _FIND_COORDINATOR, _JOIN, _API_VERSIONS, _END_TXN, _DESCRIBE_CLUSTER = (
     0,
-    1,
     3,
     10,
     11,
@@ -42,101 +57,8 @@ _PRODUCE, _FETCH, _METADATA, _FIND_COORDINATOR, _JOIN, _API_VERSIONS, _END_TXN, 
 )
 _WITH_ADDRESSES = frozenset({_METADATA, _FIND_COORDINATOR, _DESCRIBE_CLUSTER})
 _WRITES = frozenset({_PRODUCE, _END_TXN})
-_FETCH_MIN, _FETCH_MAX = 4, 11
-"""Versions of fetches understood here: from the first with transactions to the last of fixed layout."""
-_CONTROL = 0x20
-
 _JOIN_MAX = 5
 """The last version of joins of fixed layout; newer ones are passed on unseen."""
-
-AbortedTransaction = tuple[int, int]
-"""Its producer and the offset of its first message in a partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedPartition:
-    """Where the parts of one partition lie in a fetch response.
-
-    Attributes:
-        topic: Name of the topic.
-        number: Number of the partition.
-        failed: Whether the broker reports an error.
-        aborted: The transactions it calls aborted.
-        aborted_at: Place of their count, which they follow.
-        records_at: Place of the record batches.
-        size: Size of the record batches, bytes.
-    """
-
-    topic: bytes
-    number: int
-    failed: bool
-    aborted: tuple[AbortedTransaction, ...]
-    aborted_at: int
-    records_at: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordBatch:
-    """The header of a record batch: first and last offset, producer, and whether it is a transaction's marker."""
-
-    first: int
-    last: int
-    producer: int
-    is_marker: bool
-
-
-def fetched_partitions(payload: bytes, version: int) -> list[FetchedPartition]:
-    """The partitions of a fetch response (without its length); see Kafka's protocol guide.
-
-    Raises:
-        ValueError: The version is not one that is offered to clients.
-    """
-    if not _FETCH_MIN <= version <= _FETCH_MAX:
-        raise ValueError(f"fetch version {version} is not one of {_FETCH_MIN} to {_FETCH_MAX}")
-    found = []
-    place = 8 if version < 7 else 14
-    (n_topics,) = struct.unpack_from(">i", payload, place)
-    place += 4
-    for _ in range(n_topics):
-        (size,) = struct.unpack_from(">h", payload, place)
-        topic = payload[place + 2 : place + 2 + size]
-        (n_partitions,) = struct.unpack_from(">i", payload, place + 2 + size)
-        place += 6 + size
-        for _ in range(n_partitions):
-            number, error = struct.unpack_from(">ih", payload, place)
-            aborted_at = place + (22 if version < 5 else 30)
-            (n_aborted,) = struct.unpack_from(">i", payload, aborted_at)
-            aborted = tuple(
-                struct.unpack_from(">qq", payload, aborted_at + 4 + 16 * row) for row in range(n_aborted)
-            )
-            place = aborted_at + 4 + 16 * len(aborted) + (4 if version >= 11 else 0)
-            (size,) = struct.unpack_from(">i", payload, place)
-            size = max(size, 0)
-            place += 4
-            found.append(FetchedPartition(topic, number, error != 0, aborted, aborted_at, place, size))
-            place += size
-    return found
-
-
-def record_batches(payload: bytes, place: int, size: int) -> Iterator[RecordBatch]:
-    """The headers of the whole record batches that lie at a place."""
-    end = place + size
-    while place + 61 <= end:
-        first, length = struct.unpack_from(">qi", payload, place)
-        attributes, last = struct.unpack_from(">hi", payload, place + 21)
-        (producer,) = struct.unpack_from(">q", payload, place + 43)
-        yield RecordBatch(first, first + last, producer, bool(attributes & _CONTROL))
-        place += 12 + length
-
-
-def with_aborted(
-    payload: bytes, partition: FetchedPartition, aborted: tuple[AbortedTransaction, ...]
-) -> bytes:
-    """A fetch response in which the aborted transactions of one partition are these."""
-    after = partition.aborted_at + 4 + 16 * len(partition.aborted)
-    entries = b"".join(struct.pack(">qq", *entry) for entry in aborted)
-    return payload[: partition.aborted_at] + struct.pack(">i", len(aborted)) + entries + payload[after:]
 
 
 def group_of(join: bytes) -> bytes:
@@ -150,34 +72,6 @@ def group_of(join: bytes) -> bytes:
 def is_joined(answer: bytes, version: int) -> bool:
     """Whether the answer to a join (without its length) is that of a round that is complete."""
     return bool(struct.unpack_from(">h", answer, 4 if version < 2 else 8)[0] == 0)
-
-
-def longest_wait_s(request: bytes) -> float:
-    """The longest wait that a fetch request (without its length) asks for, seconds."""
-    (size,) = struct.unpack_from(">h", request, 8)
-    (wait_ms,) = struct.unpack_from(">i", request, 10 + max(size, 0) + 4)
-    return float(wait_ms) / 1000
-
-
-def offering_known_fetches(payload: bytes, version: int) -> bytes:
-    """An answer about the API's versions that offers no later version of fetches than is understood here."""
-    changed = bytearray(payload)
-    place, width = (10, 6) if version < 3 else (7, 7)
-    while place + 6 <= len(changed):
-        key, least, most = struct.unpack_from(">hhh", changed, place)
-        if key == _FETCH:
-            struct.pack_into(">hhh", changed, place, key, max(least, _FETCH_MIN), min(most, _FETCH_MAX))
-            return bytes(changed)
-        place += width
-    return payload
-
-
-def scan_request(topic: bytes, partition: int, offset: int) -> bytes:
-    """A fetch of one partition, of committed and other messages."""
-    header = struct.pack(">hhih", _FETCH, _FETCH_MIN, 0, -1)
-    bounds = struct.pack(">iiiib", -1, 0, 1, SCAN_BYTES, 0)
-    name = struct.pack(">ih", 1, len(topic)) + topic
-    return header + bounds + name + struct.pack(">iiqi", 1, partition, offset, SCAN_BYTES)
 
 
 class BrokerFront:
@@ -217,7 +111,7 @@ class BrokerFront:
 
     async def _answered(self, request: bytes, broker: "_Broker") -> bytes:
         api, version = struct.unpack_from(">hh", request)
-        if api == _FETCH:
+        if api == FETCH:
             return await self._fetched(request, version, broker)
         if api == _JOIN and version <= _JOIN_MAX:
             return await self._joined(request, version, broker)
@@ -249,32 +143,44 @@ class BrokerFront:
 
     async def _fetched(self, request: bytes, version: int, broker: "_Broker") -> bytes:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + longest_wait_s(request)
+        limits = bounds(request, version)
+        deadline = clock() + limits.wait_s_max
         while True:
             written = self._written
             answer = await broker.asked(request)
             partitions = fetched_partitions(answer, version)
             if any(part.failed or part.size for part in partitions) or clock() >= deadline:
-                # From the end, so that the places before a change stay what they are.
-                for part in reversed(partitions):
-                    answer = await self._without_ended(answer, part, broker)
-                return answer
+                return await self._within(answer, partitions, limits, broker)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await written.wait()
                     await asyncio.sleep(COALESCE_S)
 
-    async def _without_ended(self, answer: bytes, part: FetchedPartition, broker: "_Broker") -> bytes:
-        """The answer without the aborted transactions of a partition that ended before its first message."""
+    async def _within(
+        self, answer: bytes, partitions: list[FetchedPartition], limits: Bounds, broker: "_Broker"
+    ) -> bytes:
+        """The answer within the bounds of its request, without the aborted transactions that ended before it."""
+        parts, left = [], limits.bytes_max
+        for part in partitions:
+            # As in Kafka, something is always given: one batch of the first partition that has any.
+            least = int(left == limits.bytes_max)
+            most = min(left, limits.of_partitions.get((part.topic, part.number), left))
+            size = bytes_within(answer, part, most, least)
+            left -= size
+            parts.append((part, await self._not_ended(answer, part, broker), size))
+        return with_less(answer, parts)
+
+    async def _not_ended(
+        self, answer: bytes, part: FetchedPartition, broker: "_Broker"
+    ) -> tuple[AbortedTransaction, ...]:
+        """The aborted transactions of a partition but those that ended before its first message."""
         if not part.aborted:
-            return answer
+            return ()
         begin = next((batch.first for batch in record_batches(answer, part.records_at, part.size)), None)
         if begin is None:
-            return with_aborted(answer, part, ())
+            return ()
         ends = [await self._end_of(part.topic, part.number, entry, broker) for entry in part.aborted]
-        return with_aborted(
-            answer, part, tuple(entry for entry, end in zip(part.aborted, ends, strict=True) if end >= begin)
-        )
+        return tuple(entry for entry, end in zip(part.aborted, ends, strict=True) if end >= begin)
 
     async def _end_of(
         self, topic: bytes, partition: int, aborted: AbortedTransaction, broker: "_Broker"
@@ -284,8 +190,8 @@ class BrokerFront:
         if key not in self._aborted_ends:
             producer, offset = aborted
             while key not in self._aborted_ends:
-                answer = await broker.asked(scan_request(topic, partition, offset))
-                (part,) = fetched_partitions(answer, _FETCH_MIN)
+                answer = await broker.asked(request_of(topic, partition, offset, SCAN_BYTES))
+                (part,) = fetched_partitions(answer, FETCH_MIN)
                 batches = list(record_batches(answer, part.records_at, part.size))
                 if not batches:
                     raise OSError(f"no marker ends the aborted transaction at {aborted[1]} of {topic!r}")

@@ -298,3 +298,32 @@ def test_messages_offsets_and_transactions_are_kept_over_a_stop_and_a_kill(tmp_p
             assert found.offset == 2
             end()
         server.start()
+
+
+def test_a_large_backlog_is_read_in_answers_of_bounded_size(settings: Settings) -> None:
+    topics = [new_topic(settings, 2) for _ in range(2)]
+    client = producer(settings, batch_size=50_000)
+    for _ in range(100):
+        for topic in topics:
+            for partition in range(2):
+                client.produce(topic, os.urandom(20_000), partition=partition)
+    client.flush()
+    reader = consumer(
+        settings,
+        "contract",
+        message_max_bytes=100_000,
+        fetch_max_bytes=300_000,
+        fetch_message_max_bytes=200_000,
+        receive_message_max_bytes=320_000,
+    )
+    try:
+        reader.assign([TopicPartition(topic, number) for topic in topics for number in range(2)])
+        seen = 0
+        deadline = time.monotonic() + WAIT_S_MAX
+        while seen < 400 and time.monotonic() < deadline:
+            for message in reader.consume(400, 0.1):
+                assert message.error() is None, message.error()
+                seen += 1
+    finally:
+        reader.close()
+    assert seen == 400

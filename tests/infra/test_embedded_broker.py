@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.broker_front import fetched_partitions
 from infra.embedded_broker import broker_command
+from infra.fetches import fetched_partitions
 from infra.kafka import check_broker
 from infra.settings import load_settings
 from tests.running import Program, Server, free_port
