@@ -32,7 +32,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "http": ("http",),
     "inbox": ("inbox",),
 }
-SCALED = ("validate", "join", "sink")
+SCALED = ("validate", "join", "sink", "window")
 """Jobs whose partitions are divided among as many workers as there are."""
 
 WORKERS_MAX = 16

@@ -21,7 +21,6 @@ import polars as pl
 
 from infra import telemetry
 from infra.blobs import BlobStore
-from infra.errors import FencedError
 from infra.extents import Extent, extents
 from infra.settings import Settings
 from schemas.catalogue import SALES_LATE, SALES_VALIDATED, SALES_WINDOWS
@@ -189,14 +188,9 @@ class WindowJob:
         self._forget(places)
 
     def lost(self, places: Sequence[Place]) -> None:
-        """Stop when there are changes of partitions that somebody else works on now.
-
-        Raises:
-            FencedError: There are.
-        """
+        """Drop what is in hand of partitions that somebody else works on now; nothing of it was written."""
         self._waiting.drop(places)
-        if taken := [place for place in places if place in self._changed]:
-            raise FencedError(f"{JOB}: another worker took over {taken} while they were being summed")
+        self._changed.difference_update(places)
         self._forget(places)
 
     def _forget(self, places: Sequence[Place]) -> None:
@@ -240,13 +234,13 @@ class WindowJob:
     def _count_one(self, place: Place, rows: pl.DataFrame, position: int) -> None:
         kept = self._kept[place]
         if kept.position < kept.told:
-            again = rows.filter(pl.col("offset") < kept.told)
-            kept.state.take(again)
-            if position <= kept.told:
-                kept.position = position
-                return
+            kept.state.take(rows.filter(pl.col("offset") < kept.told))
             rows = rows.filter(pl.col("offset") >= kept.told)
-            kept.state.drain()
+            kept.position = min(position, kept.told)
+            if kept.position == kept.told:
+                kept.state.drain()
+        if position <= kept.told:
+            return
         kept.state.take(rows)
         kept.position = kept.told = position
         if not self._changed:
@@ -280,14 +274,14 @@ class WindowJob:
     def _commit(self) -> None:
         if not self._changed:
             return
-        for place in self._changed:
+        changed, self._changed, self._rows = self._changed, set(), 0
+        for place in changed:
             self._tell(place[1], self._kept[place].state.drain())
-        offsets = {place: self._kept[place].position for place in self._changed}
+        offsets = {place: self._kept[place].position for place in changed}
+        # Should the group have moved on, this is aborted, and the states are restored: they have told it already.
         self._transactions.commit(offsets, self._stream.consumer)
-        for place in self._changed:
+        for place in changed:
             self._shelf.store(place, self._kept[place])
-        self._changed.clear()
-        self._rows = 0
 
     def _tell(self, partition: int, changes: Changes) -> None:
         gone = _published(changes.withdrawn)

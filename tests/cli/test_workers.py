@@ -24,14 +24,14 @@ def test_each_worker_has_a_name_and_a_port_of_its_own_that_stay_when_others_come
     }.items()
     assert set(Counter(part.port for part in many.values()).values()) == {1}
     assert workers_of(many) == dict.fromkeys(SCALED, WORKERS_MAX)
-    assert workers_of(few) == {"validate": 1, "join": 2, "sink": 1}
+    assert workers_of(few) == {"validate": 1, "join": 2, "sink": 1, "window": 1}
 
 
 @pytest.mark.parametrize(
     "text", ["validate", "validate=0", "validate=x", "report=2", f"join={WORKERS_MAX + 1}"]
 )
 def test_what_cannot_be_meant_is_answered_with_what_can(text: str) -> None:
-    with pytest.raises(SettingError, match=r"expected JOB=NUMBER with a job of validate, join, sink"):
+    with pytest.raises(SettingError, match=r"expected JOB=NUMBER with a job of validate, join, sink, window"):
         workers_asked([text])
 
 

@@ -3,6 +3,7 @@
 import logging
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ from tests.stream_jobs.windows.twin import Amount, Late, Line, Twin, Window
 from tests.stream_jobs.world import NOON, World, sales_frame
 
 WINDOW = "from stream_jobs.windows.job import run_window\nrun_window(settings, store, stop)"
+READ_AGAIN_S = 1.5
+"""More than enough to read a few sales."""
 Told = dict[tuple[str, str, str, str, datetime], dict[str, Any]]
 
 
@@ -132,6 +135,25 @@ def test_a_worker_goes_on_from_a_snapshot_when_older_sales_are_gone(
     assert "restored as of offset" in caplog.text
 
 
+def test_a_job_that_begins_where_all_is_told_says_none_of_it_again(world: World) -> None:
+    world.deliver_masters("locations", ["L1"])
+    world.deliver_masters("products", ["P1"])
+    settings = quick(world, windows="day=tumbling:1d", window_grace="1d", snapshot_s=3600)
+    for day in (0, 5, 0):
+        valid_sales(world, sold_at=[NOON + timedelta(days=day)])
+    with running_job(lambda stop: run_window(settings, world.store, stop)):
+        wait_until(lambda: len(world.records("sales-late")) == 1, "the late sale")
+    written = len(world.messages("sales-windows"))
+    with running_job(lambda stop: run_window(settings, world.store, stop)):
+        # It has read again what is told by now, up to the end, when something new comes.
+        wait_until(lambda: [row[3] for row in sums(world, "day")] == [1, 1], "what was told")
+        time.sleep(READ_AGAIN_S)
+        valid_sales(world, sold_at=[NOON + timedelta(days=5)])
+        wait_until(lambda: [row[3] for row in sums(world, "day")] == [1, 2], "the new sale")
+    assert len(world.messages("sales-windows")) == written + 1
+    assert len(world.records("sales-late")) == 1
+
+
 def test_windows_that_cannot_be_meant_are_refused_at_the_start(world: World) -> None:
     for wrong, words in (
         ("day=1d", "expected such as"),
@@ -147,11 +169,11 @@ def test_windows_that_cannot_be_meant_are_refused_at_the_start(world: World) -> 
 SALES = 80
 
 
-def traffic(world: World, number: int) -> None:
-    """A delivery into each of two partitions: a day's sales in no order, late ones, corrections, withdrawals."""
+def traffic(world: World, number: int, partitions: Sequence[int] = (0, 1)) -> None:
+    """A delivery into each of some partitions: a day's sales in no order, late ones, corrections, withdrawals."""
     delivery_id = world.accept("sales")
     day = NOON + timedelta(days=number)
-    for partition in (0, 1):
+    for partition in partitions:
         times = [day - timedelta(minutes=37 * row % 1440) for row in range(SALES)]
         times[7] = day - timedelta(days=9 if number % 3 == 0 else 2)
         ids = [f"{partition}-{number}-{row}" for row in range(SALES)]
@@ -177,7 +199,7 @@ def microseconds(moment: datetime) -> int:
 def twins(world: World, settings: Settings) -> list[Twin]:
     """What each partition's windows must be, from what stands in the topic."""
     windows = Windows.parsed(settings.stream.windows, settings.stream.window_grace)
-    found = [Twin(windows, windows.tick_us, 1_000_000) for _ in range(2)]
+    found = [Twin(windows, windows.tick_us, 1_000_000) for _ in range(world.settings.sales_partitions)]
     for message in world.messages("sales-validated"):
         sale = world.codecs["sales-validated"].decode_record(message.value())
         quantity = round(sale["quantity"] * 1_000_000)
@@ -218,12 +240,28 @@ def late_seen(world: World) -> Counter[Late]:
     return found
 
 
+def deliver_masters(world: World, partitions: Sequence[int] = (0, 1)) -> None:
+    """The locations and products of `traffic`."""
+    world.deliver_masters("locations", [f"{letter}{number}" for letter in "LM" for number in partitions])
+    world.deliver_masters("products", [f"P{number}" for number in range(7)])
+
+
+def told_by_twins(
+    world: World, settings: Settings
+) -> tuple[dict[Window, tuple[Amount, bool]], Counter[Late]]:
+    """What must stand of every window, and the late sales."""
+    expected: dict[Window, tuple[Amount, bool]] = {}
+    late: Counter[Late] = Counter()
+    for twin in twins(world, settings):
+        expected |= twin.published()
+        late.update(twin.late)
+    return expected, late
+
+
 def test_a_job_killed_again_and_again_tells_what_the_twin_tells_once(
     world: World, jobs: list[subprocess.Popen[bytes]]
 ) -> None:
-    names = [f"{letter}{number}" for letter in "LM" for number in (0, 1)]
-    world.deliver_masters("locations", names)
-    world.deliver_masters("products", [f"P{number}" for number in range(7)])
+    deliver_masters(world)
     settings = world.with_stream(
         windows="day=tumbling:1d, week=hopping:4d/1d, slide=sliding:1h",
         window_grace="1d",
@@ -241,12 +279,8 @@ def test_a_job_killed_again_and_again_tells_what_the_twin_tells_once(
             jobs[-1].wait(10)
             written = len(world.messages("sales-windows"))
             jobs.append(job_process(settings, WINDOW))
-    expected: dict[Window, tuple[Amount, bool]] = {}
-    late: Sequence[Late] = []
-    for twin in twins(world, settings):
-        expected |= twin.published()
-        late = [*late, *twin.late]
+    expected, late = told_by_twins(world, settings)
     wait_until(lambda: seen_by_a_reader(world) == expected, "what the twin tells")
-    assert late_seen(world) == Counter(late)
+    assert late_seen(world) == late
     assert {one.outcome for one in late} == {"not_counted", "not_replaced"}
     assert sum(final for _, final in expected.values()) > 500
