@@ -1,7 +1,6 @@
-"""`headrace deliver`, `import` and `forecast`: files in, forecasts out."""
+"""`headrace deliver` and `import`: files in."""
 
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,10 +18,9 @@ from rich.progress import (
 from cli.admission import admitted
 from cli.m5 import import_m5
 from cli.stream_view import StreamView
-from cli.tables import backtest_table, deliveries_table, terminal
-from flows.trigger import run_daily
+from cli.tables import deliveries_table, terminal
 from infra.blobs import open_store
-from infra.errors import DeliveryError, FaultError, UnavailableError
+from infra.errors import DeliveryError, UnavailableError
 from infra.settings import load_settings
 from serving.ports import Delivery
 from stream_jobs.ingest.accept import Desk
@@ -33,9 +31,8 @@ POLL_S = 0.25
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands that handle data to the command line."""
+    """Add the commands that bring data in to the command line."""
     app.command()(deliver)
-    app.command()(forecast)
     imports = typer.Typer(help="Turn well-known sales data into delivery files.", no_args_is_help=True)
     imports.command("m5")(m5)
     app.add_typer(imports, name="import")
@@ -84,28 +81,6 @@ def deliver(
         console.print(deliveries_table(found))
         if any(delivery.state == "rejected" for delivery in found):
             raise DeliveryError("a delivery was rejected; the table says why")
-
-
-def forecast(
-    customer: Annotated[str | None, typer.Option(help="Only this customer.", show_default=False)] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], help="Last day whose sales count; yesterday by default.", show_default=False
-        ),
-    ] = None,
-    wait_s: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds at most.")] = 3600,
-) -> None:
-    """Run the daily flow now: seal, backtest, train, gate, publish."""
-    settings, console = load_settings(), terminal()
-    with console.status("the daily flow: seal, backtest, train, gate, publish"):
-        outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None)
-    console.print(backtest_table(outcome))
-    for found in outcome.customers:
-        console.print(found.line, markup=False, highlight=False)
-    console.print(outcome.flow_run_url, markup=False, highlight=False)
-    if not outcome.succeeded:
-        raise FaultError(f"the daily run ended {outcome.state}: {outcome.message}")
 
 
 def m5(

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import data, demo, jobs, lake, operate, servers, state
+from cli import data, demo, forecasts, jobs, lake, operate, servers, state
 from cli.exits import run
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 operate.add_to(app)
 data.add_to(app)
+forecasts.add_to(app)
 demo.add_to(app)
 app.command()(state.table)
 app.command()(state.replay)

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from flows.outcome import CustomerOutcome, outcome_of_run
-from flows.plan import NoPlan, Plan, plan_forecast, run_id_of
+from flows.plan import NoPlan, Plan, days_sold, plan_forecast, run_id_of
 from flows.run_record import backtest_of, details_of, metrics_of
 from infra.blobs import BlobStore
 from infra.errors import AlreadyExistsError, FaultError
@@ -91,7 +91,7 @@ def check(
     """
     if manifest is None:
         return CustomerOutcome(customer_id, "skipped", ("nothing has been sealed yet",))
-    days = [item.day for item in manifest.of("sales_daily") if item.day is not None and item.day <= through]
+    days = days_sold(manifest, through)
     plan = plan_forecast(min(days, default=None), max(days, default=None), through, flow.horizon_days)
     if isinstance(plan, NoPlan):
         return CustomerOutcome(customer_id, "skipped", (plan.reason,), manifest=manifest.seq)

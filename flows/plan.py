@@ -9,6 +9,7 @@ from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 from infra.settings import FlowSettings
+from lake.manifests import Manifest
 
 HISTORY_DAYS_MIN = 14
 """Days of sales without which there is no forecast at all: two of each weekday."""
@@ -37,6 +38,11 @@ class NoPlan:
 def last_day_over(now: datetime, time_zone: str) -> date:
     """The last day that is over, in the schedule's time zone; the running day's sales are not all in."""
     return now.astimezone(ZoneInfo(time_zone)).date() - timedelta(days=1)
+
+
+def days_sold(manifest: Manifest, through: date) -> list[date]:
+    """The sealed days with sales that are not after `through`, in order."""
+    return [item.day for item in manifest.of("sales_daily") if item.day is not None and item.day <= through]
 
 
 def plan_forecast(

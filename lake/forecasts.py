@@ -10,10 +10,11 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from infra.blobs import BlobStore
 from infra.errors import AlreadyExistsError, CorruptLakeError, FaultError, NotFoundError
@@ -24,6 +25,13 @@ from schemas.lake_tables import LAKE_TABLES, polars_schema
 logger = logging.getLogger(__name__)
 
 _TABLE = LAKE_TABLES["forecasts"]
+_AMOUNTS = ("mean", "q05", "q10", "q25", "q50", "q75", "q90", "q95")
+_FILE = replace(
+    _TABLE,
+    schema=pa.schema([_TABLE.schema.field(name) for name in (*_TABLE.order, *_AMOUNTS)]),
+    partitioning=(),
+)
+"""A forecast by itself, which no run stands behind."""
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 _CURRENT = "current"
 
@@ -159,6 +167,19 @@ def forecast_frame(store: BlobStore, run: ForecastRun) -> pl.DataFrame:
     rows = scan(store, [run.rows_path], _TABLE)
     folders = [pl.lit(run.customer_id).alias("customer_id"), pl.lit(run.run_id).alias("run_id")]
     return collect(rows.with_columns(folders).select(_TABLE.schema.names), store)
+
+
+def forecast_bytes(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
+    """A forecast as a Parquet file of its own, without the columns that tell of a run.
+
+    Args:
+        frame: location_id, product_id, date, mean, q05 … q95; further columns are left out.
+        about: Notes for the file's metadata, by name.
+
+    Raises:
+        FaultError: The rows do not fit.
+    """
+    return parquet_bytes(frame.select(_FILE.schema.names), _FILE, about)
 
 
 def _put_once(store: BlobStore, path: str, data: bytes) -> None:

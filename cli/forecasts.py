@@ -1,0 +1,92 @@
+"""`headrace daily` and `forecast`: the day's forecasts published, and a forecast of any day as a file."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.tables import backtest_table, terminal
+from flows.customer_day import customers
+from flows.forecast_file import make_forecast_file
+from flows.trigger import run_daily
+from infra.blobs import BlobStore, open_dataset
+from infra.errors import FaultError, SettingError
+from infra.settings import load_settings
+
+Day = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d"], help="Last day whose sales count; yesterday by default.", show_default=False
+    ),
+]
+OneCustomer = Annotated[
+    str | None,
+    typer.Option(help="The customer; needed when the lake has several.", show_default=False),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands that forecast to the command line."""
+    app.command()(daily)
+    app.command()(forecast)
+
+
+def daily(
+    customer: Annotated[str | None, typer.Option(help="Only this customer.", show_default=False)] = None,
+    as_of: Day = None,
+    wait_s: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds at most.")] = 3600,
+) -> None:
+    """Run the daily flow now: seal, backtest, train, gate, publish."""
+    settings, console = load_settings(), terminal()
+    with console.status("the daily flow: seal, backtest, train, gate, publish"):
+        outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None)
+    console.print(backtest_table(outcome))
+    for found in outcome.customers:
+        console.print(found.line, markup=False, highlight=False)
+    console.print(outcome.flow_run_url, markup=False, highlight=False)
+    if not outcome.succeeded:
+        raise FaultError(f"the daily run ended {outcome.state}: {outcome.message}")
+
+
+def forecast(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Last day whose sales are used; the last sealed day by default.",
+            show_default=False,
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, max=366, help="Days to forecast; HEADRACE_FLOW__HORIZON_DAYS by default."),
+    ] = None,
+    customer: OneCustomer = None,
+) -> None:
+    """Forecast the days after any day from the sealed sales, into a file. Nothing is sealed, judged or published."""
+    settings, console = load_settings(), terminal()
+    store = open_dataset(settings)
+    wanted = settings.flow.model_copy(update={"horizon_days": horizon or settings.flow.horizon_days})
+    with console.status("reading, training, forecasting"):
+        made = make_forecast_file(
+            store, only_customer(store, customer), as_of.date() if as_of else None, wanted
+        )
+    out.write_bytes(made.data)
+    console.print(f"{made.line}: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def only_customer(store: BlobStore, named: str | None) -> str:
+    """The customer that is named, or the only one there is.
+
+    Raises:
+        SettingError: None is named, and the lake has none or several.
+    """
+    if named:
+        return named
+    found = customers(store)
+    if len(found) != 1:
+        there = ", ".join(found) or "none"
+        raise SettingError(f"--customer: expected the name of a customer, for the lake has {there}")
+    return found[0]

@@ -1,0 +1,42 @@
+"""`headrace forecast`, run as a person runs it, on a lake in a directory."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.customer_day import seal_customer
+from infra.blobs import open_store
+from infra.settings import Settings
+from tests.cli.commands import headrace
+from tests.flows.retailer import deliver
+
+LAST = date(2026, 11, 22)
+
+
+@pytest.fixture
+def lake(offline_settings: Settings) -> Settings:
+    """An installation of which only the lake is there."""
+    store = open_store(offline_settings)
+    deliver(store, "acme", LAST)
+    seal_customer(store, "acme", datetime(2026, 11, 23, 4, 30, tzinfo=UTC))
+    return offline_settings
+
+
+def test_a_forecast_of_any_day_is_written_without_any_server(lake: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "forecast.parquet"
+    done = headrace(lake, "forecast", "--as-of", "2026-11-01", "--horizon", "28", "--out", str(out))
+    assert done.returncode == 0, done.stdout
+    assert "acme: 8 series" in done.stdout
+    rows = pl.read_parquet(out)
+    assert (rows["date"].min(), rows["date"].max()) == (date(2026, 11, 2), date(2026, 11, 29))
+
+
+def test_of_several_customers_one_has_to_be_named(lake: Settings, tmp_path: Path) -> None:
+    deliver(open_store(lake), "other", LAST, days=3)
+    out = tmp_path / "forecast.parquet"
+    asked = headrace(lake, "forecast", "--out", str(out))
+    assert asked.returncode == 2
+    assert "--customer: expected the name of a customer, for the lake has acme, other" in asked.stdout
+    assert not out.exists()
