@@ -8,14 +8,15 @@ import typer
 
 from cli.admission import admitted
 from cli.tables import frame_table, terminal
-from infra.blobs import open_store
+from infra.blobs import open_dataset, open_store
 from infra.extents import extents
 from infra.settings import Settings, load_settings
-from lake import datasets
+from lake import datasets, retention
+from lake.append import AppendTable
 from lake.guide import explain
 from lake.verify import verify as findings_of
 from schemas.catalogue import SALES_VALIDATED
-from schemas.lake_tables import LAKE_TABLES
+from schemas.lake_tables import LAKE_TABLES, RAW_TABLES
 from schemas.registry import Registry
 from stream_jobs.master_reader import MasterReader
 from stream_jobs.starting import Start, start_offsets
@@ -65,6 +66,35 @@ def ls() -> None:
     console.print(frame_table(store.location, found))
 
 
+@lake.command()
+def expire(
+    days: Annotated[
+        int, typer.Option(min=1, help="Days of arrival that are kept, besides today.", show_default=False)
+    ],
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", help=f"Only this table; all of {', '.join(RAW_TABLES)} by default.", show_default=False
+        ),
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete them; without it they are only counted.")
+    ] = False,
+) -> None:
+    """Delete old files of what arrived, of sales and master data only those that every customer in them has sealed."""
+    store, console = datasets.dataset_in_use(load_settings()), terminal()
+    today = dt.datetime.now(dt.UTC).date()
+    rows = []
+    with console.status("looking for old files"):
+        for name in tables or RAW_TABLES:
+            found = retention.expired(AppendTable(store, name), today - dt.timedelta(days=days))
+            rows.append((name, len(found.files), found.rows, f"{found.held_back or ''}"))
+            if delete:
+                retention.delete(store, found)
+    shown = pl.DataFrame(rows, schema=["table", "objects", "rows", "kept though old"], orient="row")
+    console.print(frame_table(f"{'Deleted' if delete else 'Would be deleted'} in {store.location}", shown))
+
+
 @dataset.command()
 def begin(
     name: Name,
@@ -77,15 +107,21 @@ def begin(
             show_default=False,
         ),
     ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Merge the many small files of closed days into few large ones.")
+    ] = False,
 ) -> None:
     """Make a dataset; `HEADRACE_DATASET=NAME headrace job join` then writes it."""
     settings, console = load_settings(), terminal()
     datasets.check_name(name)
     moment = Start.parsed(start, "--from") if start else None
     with console.status("copying"):
-        files = datasets.begin(open_store(settings), name, _cuts(admitted(settings), moment))
+        cuts = _cuts(admitted(settings), moment)
+        files, became = datasets.begin(open_store(settings), name, cuts, compact=compact)
+        explain(open_dataset(settings.model_copy(update={"dataset": name})), dt.datetime.now(dt.UTC))
     console.print(
-        f"{files} files copied; HEADRACE_DATASET={name} headrace job join (and sink) writes what follows",
+        f"{files} files copied{f' into {became}' if compact else ''}; "
+        f"HEADRACE_DATASET={name} headrace job join (and sink) writes what follows",
         highlight=False,
     )
 

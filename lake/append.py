@@ -66,6 +66,7 @@ class Footer:
         next_offset: Where to go on reading after it.
         rows: Number of its rows.
         customers: The customers that have rows in it.
+        follows: Where the chain ended when it was written, 0 for the first; None in files of older versions.
     """
 
     table: str
@@ -73,6 +74,7 @@ class Footer:
     next_offset: int
     rows: int
     customers: frozenset[str]
+    follows: int | None
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,32 @@ class AppendTable:
         arrived_on = first_timestamp.astimezone(dt.UTC).date()
         # The newest day with a file of the partition must hold the chain's end, whatever the clocks say.
         arrived_on = max(arrived_on, previous.arrived_on) if previous else arrived_on
+        data = self.file_bytes(frame, first_offset, next_offset, begin)
+        self.store.put_if_absent(self.path(partition, first_offset, arrived_on), data)
+        return ChainEnd(next_offset, arrived_on)
+
+    def file_bytes(
+        self, frame: pl.DataFrame, first_offset: int, next_offset: int, follows: int | None
+    ) -> bytes:
+        """A file of a chain.
+
+        Args:
+            frame: The rows, with the columns of the table.
+            first_offset: Offset of the first record in it.
+            next_offset: Where to go on reading after it.
+            follows: See `Footer`.
+
+        Raises:
+            FaultError: The rows do not fit the table.
+        """
         rows = check_frame(frame, self.table)
         notes = {
             "first_offset": str(first_offset),
             "next_offset": str(next_offset),
+            **({} if follows is None else {"follows": str(follows)}),
             "customers": json.dumps(sorted(rows["customer_id"].drop_nulls().unique().to_list())),
         }
-        data = parquet_bytes(rows, self.table, notes)
-        self.store.put_if_absent(self.path(partition, first_offset, arrived_on), data)
-        return ChainEnd(next_offset, arrived_on)
+        return parquet_bytes(rows, self.table, notes)
 
     def path(self, partition: int, first_offset: int, arrived_on: dt.date) -> str:
         """Path of the file of a partition that begins at an offset."""
@@ -207,6 +226,7 @@ class AppendTable:
                 int(notes["next_offset"]),
                 metadata.num_rows,
                 frozenset(json.loads(notes["customers"])),
+                int(notes["follows"]) if "follows" in notes else None,
             )
         except (KeyError, ValueError) as error:
             raise CorruptLakeError(

@@ -1,8 +1,9 @@
 """Datasets: tables of the lake written anew beside the old ones, and then used instead of them.
 
 A dataset is a lake of its own in the folder `datasets/NAME` of the lake, and every reader reads it like one. It
-begins with copies of the old files up to some offset; from there on a second join job, with the setting
-`HEADRACE_DATASET`, writes it in its own way. The same setting switches each service over, one at a time.
+begins with copies of the old files up to some offset, those of closed days merged into few large ones if that is
+wanted; from there on a second join job, with the setting `HEADRACE_DATASET`, writes it in its own way. The same
+setting switches each service over, one at a time.
 
 Guarantee: a dataset has the messages of the old one, each once: its chains go on where the copied ones end.
 """
@@ -16,7 +17,8 @@ from infra.blobs import DATASETS, BlobStore, open_dataset, open_store
 from infra.errors import AlreadyExistsError, FaultError, SettingError
 from infra.settings import Settings
 from lake.append import AppendTable, RawFile
-from lake.news import complete_files
+from lake.compaction import merged, merged_runs
+from lake.news import ReadFile, complete_files
 from lake.objects import in_threads
 from schemas.lake_tables import RAW_TABLES
 
@@ -62,7 +64,7 @@ def copied(files: list[tuple[RawFile, int]], cut: Cut | None) -> list[RawFile]:
     return taken
 
 
-def begin(store: BlobStore, name: str, cuts: Mapping[int, Cut]) -> int:
+def begin(store: BlobStore, name: str, cuts: Mapping[int, Cut], *, compact: bool = False) -> tuple[int, int]:
     """Make a dataset: copies of the raw tables, of `sales_joined` only up to the cuts.
 
     Killed on the way it is begun again: what is there already is left.
@@ -71,9 +73,10 @@ def begin(store: BlobStore, name: str, cuts: Mapping[int, Cut]) -> int:
         store: The lake.
         name: Name of the dataset.
         cuts: By partition of `sales-validated` where it is written anew.
+        compact: Merge the files of closed days; see `lake.compaction`.
 
     Returns:
-        How many files were copied.
+        How many files were taken over, and how many they have become.
 
     Raises:
         SettingError: The name does not fit into a path.
@@ -83,28 +86,42 @@ def begin(store: BlobStore, name: str, cuts: Mapping[int, Cut]) -> int:
     root = f"{FOLDER}/{name}"
     if store.stat(f"{root}/{_BEGUN}") is not None:
         raise FaultError(f"dataset {name}: expected none of this name, found it in {store.location}/{root}")
-    taken = [
-        file
-        for table in RAW_TABLES
-        for number, chain in _chains(AppendTable(store, table)).items()
-        for file in copied(chain, cuts.get(number) if table == JOINED else None)
+    if compact:
+        # Files merged otherwise by a try that was killed would overlap with those of this one.
+        in_threads(store.delete, store.list(root))
+    runs = [
+        (table, run)
+        for table in (AppendTable(store, name) for name in RAW_TABLES)
+        for number, chain in _chains(table).items()
+        for run in _runs(chain, cuts.get(number) if table.name == JOINED else None, compact=compact)
     ]
+    # One after the other: what is merged is held in memory.
+    for table, run in runs:
+        if len(run) > 1:
+            (first, _), *_ = run
+            store.replace(f"{root}/{first.path}", merged(table, run))
 
     def copy(file: RawFile) -> None:
         with contextlib.suppress(AlreadyExistsError):
             store.copy_if_absent(file.path, f"{root}/{file.path}")
 
-    in_threads(copy, taken)
+    in_threads(copy, [run[0][0] for _, run in runs if len(run) == 1])
     store.replace(f"{root}/{_BEGUN}", b"{}\n")
-    return len(taken)
+    return sum(len(run) for _, run in runs), len(runs)
 
 
-def _chains(table: AppendTable) -> dict[int, list[tuple[RawFile, int]]]:
-    """The files of each partition in order, each with the offset after it."""
+def _runs(chain: list[ReadFile], cut: Cut | None, *, compact: bool) -> list[list[ReadFile]]:
+    """The files of one partition that are taken over, in runs that become one file each."""
+    count = len(copied([(file, footer.next_offset) for file, footer in chain], cut))
+    return merged_runs(chain[:count]) if compact else [[found] for found in chain[:count]]
+
+
+def _chains(table: AppendTable) -> dict[int, list[ReadFile]]:
+    """The files of each partition in order."""
     files = complete_files(table)
-    chains: dict[int, list[tuple[RawFile, int]]] = {}
+    chains: dict[int, list[ReadFile]] = {}
     for file, footer in zip(files, in_threads(table.footer, files), strict=True):
-        chains.setdefault(file.partition, []).append((file, footer.next_offset))
+        chains.setdefault(file.partition, []).append((file, footer))
     return chains
 
 

@@ -25,7 +25,7 @@ class Finding:
     """Something that is not as the lake promises.
 
     Attributes:
-        kind: chain, double, schema, manifest, digest, layout or unreadable.
+        kind: chain, gap, double, schema, manifest, digest, layout or unreadable.
         path: The object or folder.
         text: What was expected and found.
     """
@@ -70,13 +70,22 @@ def _raw_findings(store: BlobStore, name: str) -> Iterator[Finding]:
             yield Finding(
                 "chain", file.path, f"expected to lie on {previous.arrived_on} or later as the file before it"
             )
-        previous = file
         try:
             footer = table.footer(file)
+            if previous is not None and footer.follows is not None and footer.follows > end:
+                yield Finding(
+                    "gap",
+                    file.path,
+                    f"expected the file before it to end at {footer.follows}, found {previous.path}, which ends at "
+                    f"{end}: files between them are gone; restore them from a backup",
+                )
+            previous = file
             end = max(end, footer.next_offset)
             yield from _schema_findings(store, file.path, table.table)
             yield from _content_findings(store, file, footer.next_offset, table.table)
         except (CorruptLakeError, NotFoundError) as error:
+            # Where it ends is not known, so nothing is said of what follows it.
+            previous, end = None, 0
             yield Finding("unreadable", file.path, str(error))
     if name == "sales_error":
         yield from _repeated_errors(store, files)

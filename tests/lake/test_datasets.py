@@ -49,7 +49,7 @@ def test_a_dataset_is_begun_read_listed_and_dropped(tmp_path: Path) -> None:
         dataset_in_use(begun)
     table = AppendTable(store, "sales_joined")
     end_of_second = table.footer(table.files()[1]).next_offset
-    assert begin(store, "next", {0: Cut(end_of_second, first=0)}) == 2
+    assert begin(store, "next", {0: Cut(end_of_second, first=0)}) == (2, 2)
     assert names(store) == ["next"]
     assert Lake(dataset_in_use(begun)).raw("sales_joined").polars().height == 8
     assert Lake(dataset_in_use(settings)).raw("sales_joined").polars().height == 12
@@ -66,7 +66,7 @@ def test_a_dataset_that_died_while_it_was_made_is_made_again(tmp_path: Path) -> 
     (path,) = store.list("sales_joined")
     store.copy_if_absent(path, f"datasets/next/{path}")
     assert names(store) == []
-    assert begin(store, "next", {}) == 1
+    assert begin(store, "next", {}) == (1, 1)
     assert names(store) == ["next"]
 
 

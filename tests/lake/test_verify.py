@@ -118,3 +118,11 @@ def test_a_raw_file_that_is_half_is_found_and_the_rest_looked_over(
     store.replace(path, store.read(path)[:-100])
     append(table, 0, [sale(source_partition=7)], NOON + dt.timedelta(days=3))
     assert [finding.kind for finding in verify(store)] == ["unreadable"]
+
+
+def test_a_file_that_is_gone_from_the_middle_of_a_chain_is_found(table: AppendTable) -> None:
+    first, middle, _ = table.files()
+    table.store.delete(middle.path)
+    (finding,) = verify(table.store)
+    assert finding.kind == "gap"
+    assert first.path in finding.text
