@@ -25,7 +25,7 @@ NEAR_DAYS = (-3, -2, -1, 0, 1)
 """Days from an event on which it is felt."""
 NAME_TIMES_MIN = 2
 """Times that an event of a name must have been seen; a name seen once is a day learned by heart."""
-EVENT_SHARE, SEASON_SHARE = 0.6, 0.3
+EVENT_SHARE, SEASON_SHARE = 0.75, 0.6
 """Shares of the learned effects that are expected again."""
 SMOOTHING = 0.15
 UNITS_MIN = 0.5

@@ -54,11 +54,13 @@ class EarlierTotals:
     Attributes:
         days: (n_earlier,) consecutive days, the last of them the day before the panel's first; may be none.
         units: (n_groups, n_earlier) float64, units sold.
+        shut: (n_locations, n_earlier) bool, days on which a location evidently did not open.
         calendar: Events by region, over these days and the panel's.
     """
 
     days: NDArray[np.datetime64]
     units: NDArray[np.float64]
+    shut: NDArray[np.bool_]
     calendar: EventCalendar
 
 
@@ -243,19 +245,22 @@ def shut_ahead(panel: Panel, origin: int, horizon_days: int) -> NDArray[np.bool_
     """On which days after an origin a location is expected not to open.
 
     A location counts as shut on the day of an event when it was shut on every earlier day of an event with
-    that name.
+    that name, as far back as its totals go.
 
     Returns:
         (n_locations, horizon_days) bool.
     """
     shut = np.zeros((len(panel.codes.locations), horizon_days), dtype=np.bool_)
-    region, day, name = panel.calendar.names.T
-    if panel.calendar.n_names and panel.shut[:, : origin + 1].any():
+    calendar = panel.earlier.calendar
+    known = np.concatenate([panel.earlier.shut, panel.shut[:, : origin + 1]], axis=1)
+    origin = known.shape[1] - 1
+    region, day, name = calendar.names.T
+    if calendar.n_names and known.any():
         at, event = np.nonzero(panel.codes.location_region[:, None] == region)
         past, coming = day[event] <= origin, (day[event] > origin) & (day[event] <= origin + horizon_days)
-        was_shut = np.zeros((len(shut), panel.calendar.n_names), dtype=np.bool_)
+        was_shut = np.zeros((len(shut), calendar.n_names), dtype=np.bool_)
         was_open = np.zeros_like(was_shut)
-        held = panel.shut[at[past], day[event[past]]]
+        held = known[at[past], day[event[past]]]
         was_shut[at[past][held], name[event[past][held]]] = True
         was_open[at[past][~held], name[event[past][~held]]] = True
         stays_shut = (was_shut & ~was_open)[at[coming], name[event[coming]]]
@@ -312,7 +317,10 @@ def _earlier(
     calendar: EventCalendar,
 ) -> EarlierTotals:
     """Lay sales of before the first day out by group; without any, the calendar is the panel's own."""
-    none = EarlierTotals(days[:0], np.zeros((codes.n_groups, 0)), calendar)
+    n_locations = len(codes.locations)
+    none = EarlierTotals(
+        days[:0], np.zeros((codes.n_groups, 0)), np.zeros((n_locations, 0), dtype=np.bool_), calendar
+    )
     if totals is None or not len(days):
         return none
     first = days[0].astype(object)
@@ -325,9 +333,13 @@ def _earlier(
     start = _earliest(known, first)
     span = np.arange(np.datetime64(start), days[0])
     units = scatter_sales(known.rename({"group": "row"}), start, (codes.n_groups, len(span)))
-    regions = calendar.regions
+    location = np.zeros(codes.n_groups, dtype=np.int32)
+    location[codes.group] = codes.location
     return EarlierTotals(
-        span, units.astype(np.float64), build_calendar(events, regions, np.concatenate([span, days]))
+        span,
+        units.astype(np.float64),
+        shut_days(units, location, n_locations, len(span) - 1),
+        build_calendar(events, calendar.regions, np.concatenate([span, days])),
     )
 
 

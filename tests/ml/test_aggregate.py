@@ -148,6 +148,19 @@ def test_a_holiday_on_which_every_location_shuts_is_forecast_as_nothing() -> Non
         assert np.flatnonzero(~forecast.any(axis=0)).tolist() == [425 - 420]
 
 
+def test_a_location_that_shut_on_a_feast_of_before_the_panel_is_expected_to_shut_again() -> None:
+    retailer = make_retailer(2, 30, 420, rate=20.0, plans=False, seed=3)
+    feasts = [FIRST_DAY + timedelta(days=number) for number in (60, 425)]
+    events = pl.DataFrame({"date": feasts, "name": ["feast"] * 2, "type": ["holiday"] * 2}).with_columns(
+        region=pl.lit(None, pl.String)
+    )
+    open_days = retailer.daily.filter(~pl.col("sold_on").is_in(feasts))
+    short, totals = earlier_of(replace(retailer, daily=open_days, events=events), 100)
+    panel = short.panel(earlier=totals)
+    assert np.flatnonzero(~on_sale_ahead(panel, panel.origin, 28).any(axis=0)).tolist() == [425 - 420]
+    assert on_sale_ahead(short.panel(), 319, 28).all()
+
+
 @pytest.mark.parametrize("learner", ["lightgbm", "hist_gradient_boosting"])
 def test_a_season_of_the_years_before_comes_again(learner: str) -> None:
     n_days = 3 * 365 + 20
