@@ -1,6 +1,7 @@
 """`make test-faults`: deliver on Apache Kafka and MinIO while everything that can fail does.
 
-The last line is one JSON object; the exit code is 0 only if nothing was lost, doubled, misjudged or misreported.
+The last line is one JSON object; the exit code is 0 only if nothing was lost, doubled, misjudged, misreported or
+missummed.
 docs/faults.md says what each fault is.
 """
 

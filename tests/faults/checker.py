@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from infra.settings import Settings
 from tests.faults.traffic import File
+from tests.faults.windows import expected_windows, missummed
 from tests.s3 import S3Server
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "avro"
@@ -30,17 +31,19 @@ class Found:
         duplicated: Verdicts and rows too many.
         misjudged: Sales with another verdict than they must have.
         misreported: Deliveries whose last report has other counts than they must have.
+        missummed: Windows with other sums than they must have, and late sales that are not named once.
     """
 
     lost: int
     duplicated: int
     misjudged: int
     misreported: int
+    missummed: int
 
     @property
     def nothing(self) -> bool:
         """Whether all is as it must be."""
-        return not (self.lost or self.duplicated or self.misjudged or self.misreported)
+        return not any(astuple(self))
 
 
 def check(settings: Settings, s3: S3Server, delivered: Mapping[int, File]) -> Found:
@@ -63,7 +66,27 @@ def check(settings: Settings, s3: S3Server, delivered: Mapping[int, File]) -> Fo
     valid = {sale for sale, code in expected.items() if not code}
     lost = len(expected.keys() - verdicts.keys()) + len(valid - rows.keys())
     many = sum(verdicts.values()) - len(verdicts) + sum(rows.values()) - len(rows)
-    return Found(lost, many, misjudged + len(rows.keys() - valid), _misreported(settings, delivered))
+    return Found(
+        lost,
+        many,
+        misjudged + len(rows.keys() - valid),
+        _misreported(settings, delivered),
+        _missummed(settings, delivered),
+    )
+
+
+def _missummed(settings: Settings, delivered: Mapping[int, File]) -> int:
+    partitions: dict[str, int] = {}
+    last: Counter[int] = Counter()
+    for partition, _, sale in _messages(settings, "sales-validated", "sale"):
+        if sale is not None and sale["delivery_id"] in delivered:
+            partitions[sale["location_id"]] = partition
+            last[partition] = max(last[partition], sale["delivery_id"])
+    expected = expected_windows(
+        delivered, {location: last[partition] for location, partition in partitions.items()}
+    )
+    told = ((key, window) for _, key, window in _messages(settings, "sales-windows", "sales_window"))
+    return missummed(expected, told, _records(settings, "sales-late", "late_sale"))
 
 
 def _misreported(settings: Settings, delivered: Mapping[int, File]) -> int:
@@ -88,6 +111,15 @@ def _misreported(settings: Settings, delivered: Mapping[int, File]) -> int:
 
 
 def _records(settings: Settings, topic: str, schema: str, partitions: int = 0) -> Iterator[dict[str, Any]]:
+    for _, _, record in _messages(settings, topic, schema, partitions):
+        assert record is not None, f"{topic} has a tombstone"
+        yield record
+
+
+def _messages(
+    settings: Settings, topic: str, schema: str, partitions: int = 0
+) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
+    """Partition, key and record of each committed message."""
     parsed = fastavro.parse_schema(json.loads((SCHEMAS / f"{schema}.avsc").read_text()))
     consumer = Consumer(
         {
@@ -105,9 +137,13 @@ def _records(settings: Settings, topic: str, schema: str, partitions: int = 0) -
             for message in consumer.consume(10_000, 1.0):
                 error = message.error()
                 if error is None:
-                    found = fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[5:]), parsed, None)
+                    key, value = (message.key() or b"").decode(), message.value()
+                    if value is None:
+                        yield message.partition() or 0, key, None
+                        continue
+                    found = fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed, None)
                     assert isinstance(found, dict)
-                    yield found
+                    yield message.partition() or 0, key, found
                 elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition() or 0)
     finally:

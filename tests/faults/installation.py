@@ -34,6 +34,7 @@ HURRIED = {
     "HEADRACE_STREAM__TRANSACTION_ROWS_MAX": "4000",
     "HEADRACE_STREAM__FLUSH_S_MAX": "2",
     "HEADRACE_STREAM__SNAPSHOT_S": "15",
+    "HEADRACE_STREAM__WINDOW_UPDATE_S": "1",
 }
 """Settings under which jobs commit often, so that many faults meet a commit."""
 

@@ -10,9 +10,9 @@ SERVER_EVERY = 12
 """Each so-manieth kill is a server's."""
 OTHER_EVERY = 2
 """In each so-manieth round something else goes wrong, too."""
-GROUPS = ("validate", "join", "sink")
+GROUPS = ("validate", "join", "sink", "window")
 """Jobs of which several workers share the partitions."""
-COMMITTING = ("validate", "ingest-sales", "ingest-master", "report")
+COMMITTING = ("validate", "ingest-sales", "ingest-master", "report", "window")
 """Jobs that write in Kafka transactions of their own name."""
 
 
@@ -70,7 +70,7 @@ def other_kinds(jobs: Sequence[str]) -> tuple[Kind, ...]:
         Kind("clock_step", every, 4.0, 8.0, (-93_600, -600, 600, 93_600)),
         Kind("commit_cut", COMMITTING, 0.3, 1.0, (0, 1)),
         Kind("commit_killed", COMMITTING, 0.3, 1.0, (0, 1)),
-        Kind("commit_unknown", ("validate", "ingest-sales", "report"), 34.0, 34.0, (0, 1)),
+        Kind("commit_unknown", ("validate", "ingest-sales", "report", "window"), 34.0, 34.0, (0, 1)),
     )
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from tests.faults.plan import KAFKA, MINIO, other_kinds, plan
 
-JOBS = ("ingest-sales", "ingest-master", "validate", "join", "sink", "report")
+JOBS = ("ingest-sales", "ingest-master", "validate", "join", "sink", "report", "window")
 
 
 def test_a_seed_makes_the_same_faults_again() -> None:

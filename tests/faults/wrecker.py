@@ -22,6 +22,7 @@ TRANSACTIONAL_IDS = {
     "ingest-sales": "ingest-sales",
     "ingest-master": "ingest-locations",
     "report": "report",
+    "window": "window-0",
 }
 
 
