@@ -8,6 +8,7 @@ divided the partitions anew before the offsets were added: then nothing was comm
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer to a step of a transaction, seconds; below the transaction's own time-out."""
+
+OVERDUE_S_MAX = 5.0
+"""So much later than it was told the client library may come back, seconds, before it is not waited for any more."""
 
 Note = Callable[[KafkaError | None, Message], None]
 """Hears what became of a message, from within a later `poll`."""
@@ -189,13 +193,23 @@ class Transactions:
 
     def _send(self, offsets: Mapping[tuple[str, int], int], group: Consumer) -> None:
         places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        member = group.consumer_group_metadata()
         try:
-            self._producer.send_offsets_to_transaction(places, group.consumer_group_metadata(), ANSWER_S_MAX)
+            came_back = _came_back(
+                lambda: self._producer.send_offsets_to_transaction(places, member, ANSWER_S_MAX),
+                ANSWER_S_MAX + OVERDUE_S_MAX,
+            )
         except KafkaException as error:
             if error.args[0].code() not in _REGROUPED:
                 raise self._broken(error.args[0], "adding offsets") from error
             self.abort()
             raise RegroupedError(f"{self._id}: adding offsets: {error.args[0].str()}") from error
+        if not came_back:
+            # A call is under way for ever, so the transaction is left to whoever starts in this writer's place.
+            self._failed, self._open = True, False
+            raise NotCommittedError(
+                f"{self._id}: adding offsets: the group's coordinator was not found within {ANSWER_S_MAX:g} s"
+            )
 
     def abort(self) -> None:
         """Take back what was written since the last commit; the next transaction may begin then.
@@ -217,6 +231,28 @@ class Transactions:
             with contextlib.suppress(KafkaException):
                 self._producer.abort_transaction(ANSWER_S_MAX)
             self._open = False
+
+
+def _came_back(call: Callable[[], object], wait_s: float) -> bool:
+    """Call something in a thread of its own, and say whether it came back in time; raises what it raises.
+
+    Needed because librdkafka (2.16 still) looks for a group's coordinator without end, whatever time it is given,
+    most often after a connection was cut.
+    """
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  It is raised from the caller's thread.
+            raised.append(error)
+
+    thread = threading.Thread(target=body, name="client-call", daemon=True)
+    thread.start()
+    thread.join(wait_s)
+    if raised:
+        raise raised[0]
+    return not thread.is_alive()
 
 
 _REGROUPED = frozenset(

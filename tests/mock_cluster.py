@@ -11,9 +11,19 @@ from pathlib import Path
 
 import confluent_kafka
 
-PRODUCE, LIST_OFFSETS, END_TXN, INIT_PRODUCER_ID, ADD_PARTITIONS, ADD_OFFSETS, TXN_OFFSET_COMMIT = (
+(
+    PRODUCE,
+    LIST_OFFSETS,
+    FIND_COORDINATOR,
+    END_TXN,
+    INIT_PRODUCER_ID,
+    ADD_PARTITIONS,
+    ADD_OFFSETS,
+    TXN_OFFSET_COMMIT,
+) = (
     0,
     2,
+    10,
     26,
     22,
     24,

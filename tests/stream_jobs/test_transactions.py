@@ -21,6 +21,7 @@ from tests.mock_cluster import (
     ADD_OFFSETS,
     ADD_PARTITIONS,
     END_TXN,
+    FIND_COORDINATOR,
     INIT_PRODUCER_ID,
     PRODUCE,
     TXN_OFFSET_COMMIT,
@@ -193,4 +194,19 @@ def test_offsets_of_a_group_that_has_moved_on_are_not_committed_and_the_next_tra
     write(transactions)
     transactions.commit({(TOPIC, 0): 1}, group)
     transactions.close()
+    group.close()
+
+
+def test_a_group_whose_coordinator_is_not_found_is_not_waited_for_without_end(
+    cluster: MockCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions, group = writer(cluster), consumer(load_settings(broker=cluster.servers), "group")
+    write(transactions)
+    monkeypatch.setattr("stream_jobs.transactions.ANSWER_S_MAX", 0.5)
+    monkeypatch.setattr("stream_jobs.transactions.OVERDUE_S_MAX", 0.5)
+    # The client asks again twice a second at most, and does not look at the time that it was given.
+    cluster.answer(FIND_COORDINATOR, *[KafkaError.COORDINATOR_NOT_AVAILABLE] * 10)
+    with pytest.raises(NotCommittedError, match="coordinator was not found"):
+        transactions.commit({(TOPIC, 0): 1}, group)
+    assert_done(transactions)
     group.close()
