@@ -91,6 +91,7 @@ bench-m5: $(READY) ## Accuracy of the models on M5; OPTIONS='--stores 1 --window
 lock: $(READY) ## Resolve the dependencies of pyproject.toml anew into requirements/
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCK) --group docs -c requirements/dev.txt -o requirements/docs.txt
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 
 LOCK := -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links

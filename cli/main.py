@@ -3,6 +3,7 @@
 import typer
 
 from cli import data, demo, forecasts, jobs, lake, operate, servers, state
+from cli.doctor.command import doctor
 from cli.exits import run
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ operate.add_to(app)
 data.add_to(app)
 forecasts.add_to(app)
 demo.add_to(app)
+app.command()(doctor)
 app.command()(state.table)
 app.command()(state.replay)
 app.add_typer(jobs.app, name="job")

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 
 from cli.admission import admitted
-from cli.lag import lags
 from cli.parts import SCALED, WORKERS_MAX
 from cli.stack import Stack
 from cli.stream_view import StreamView
 from cli.tables import deliveries_table, lag_table, partition_lag_table, parts_table, terminal, titled
+from cli.watch import Moment, watched
 from infra.blobs import open_store
 from infra.errors import MissingPartError, SettingError
 from infra.settings import load_settings
@@ -103,27 +103,33 @@ def status(
         int, typer.Option(min=0, max=1000, help="How many of the newest deliveries to show.")
     ] = 20,
     partitions: Annotated[bool, typer.Option("--partitions", help="Show the lag of each partition.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until Ctrl-C.")] = False,
 ) -> None:
     """Show what runs, what lags, and what became of each delivery."""
     settings, console = load_settings(), terminal()
     stack = Stack(settings)
     # Where the jobs run elsewhere, as in containers, the rest is still to be seen from here.
     elsewhere = bool(settings.broker) and not stack.runs
-    views = [] if elsewhere else list(stack.views())
+    if not elsewhere:
+        stack.supervisor.states()  # Says how to start it when it does not run.
     admitted(settings)
-    if elsewhere:
-        console.print(f"no part runs under {settings.home}", markup=False, highlight=False, soft_wrap=True)
-    else:
-        console.print(parts_table(views))
-    found = lags(settings)
-    console.print(partition_lag_table(found) if partitions else lag_table(found))
     view = StreamView(settings, open_store(settings))
     try:
-        view.read_to_end()
+        if watch:
+            watched(console, lambda: Moment.of(settings, None if elsewhere else stack, view))
+            return
+        moment = Moment.of(settings, None if elsewhere else stack, view)
+        if elsewhere:
+            console.print(
+                f"no part runs under {settings.home}", markup=False, highlight=False, soft_wrap=True
+            )
+        else:
+            console.print(parts_table(moment.parts))
+        console.print((partition_lag_table if partitions else lag_table)(moment.lags))
         console.print(deliveries_table(view.page(None, None, None, deliveries)))
     finally:
         view.close()
-    if not all(part.ready for part in views):
+    if not all(part.ready for part in moment.parts):
         raise typer.Exit(1)
 
 

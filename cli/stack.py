@@ -33,13 +33,17 @@ class Stack:
     Args:
         settings: Says which parts it runs, and where.
         workers: How many workers jobs shall have; the others have those that run, and one if none does.
+
+    Attributes:
+        supervisor: Who starts and stops them.
+        parts: The parts, in the order of their start.
     """
 
     def __init__(self, settings: Settings, workers: Mapping[str, int] | None = None) -> None:
         self._settings = settings
         self.supervisor = Supervisor(settings.home)
         running = workers_of(state.name for state in self.supervisor.states()) if self.runs else {}
-        self._parts = stack_parts(settings, {**running, **(workers or {})})
+        self.parts = stack_parts(settings, {**running, **(workers or {})})
 
     @property
     def runs(self) -> bool:
@@ -62,16 +66,16 @@ class Stack:
             check_broker(self._settings)
         admitted_to_lake(self._settings)
         if not self.runs:
-            for part in self._parts:
-                _check_port(part)
+            for part in self.parts:
+                check_port(part)
             elsewhere = {"HEADRACE_BROKER": self._settings.broker, "HEADRACE_LAKE": self._settings.lake}
-            self.supervisor.start([part.part for part in self._parts], elsewhere)
+            self.supervisor.start([part.part for part in self.parts], elsewhere)
         else:
-            self.supervisor.change([part.part for part in self._parts])
+            self.supervisor.change([part.part for part in self.parts])
         deadline = time.monotonic() + timeout_s
-        first = [part for part in self._parts if part.part.name == BROKER]
-        second = [part for part in self._parts if part.part.name == REGISTRY]
-        for part in self._parts:
+        first = [part for part in self.parts if part.part.name == BROKER]
+        second = [part for part in self.parts if part.part.name == REGISTRY]
+        for part in self.parts:
             if part.part.order <= 2 and part not in second:
                 self.supervisor.start_part(part.part.name)
         self._await(first, deadline, on_ready)
@@ -79,7 +83,7 @@ class Stack:
             self.supervisor.start_part(part.part.name)
         self._await(second, deadline, on_ready)
         catalogue.apply(self._settings)
-        rest = [part for part in self._parts if part not in first and part not in second]
+        rest = [part for part in self.parts if part not in first and part not in second]
         for part in rest:
             self.supervisor.start_part(part.part.name)
         self._await(rest, deadline, on_ready)
@@ -99,7 +103,7 @@ class Stack:
             MissingPartError: Nothing runs.
         """
         states = {state.name: state for state in self.supervisor.states()}
-        for part in self._parts:
+        for part in self.parts:
             state = states.get(part.part.name) or PartState(part.part.name, "UNKNOWN", "not in this stack", 0)
             yield PartView(
                 state.name, state.state.lower(), state.runs and part.is_ready(), state.detail, part.url
@@ -120,7 +124,12 @@ class Stack:
             time.sleep(0.1)
 
 
-def _check_port(part: StackPart) -> None:
+def check_port(part: StackPart) -> None:
+    """Make sure that a part can listen on its port.
+
+    Raises:
+        MissingPartError: Somebody else does.
+    """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

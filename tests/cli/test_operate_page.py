@@ -28,6 +28,7 @@ SEEN = {
     "headrace shadow diff": "too_many",
     "headrace replay": "refused sales were judged again",
     "headrace lake verify": "is as it promises",
+    "headrace doctor": "nothing is wrong",
     "headrace lake expire": "kept though old",
     '--as-of "delivery': "Milk",
     "sales-refused.csv": "done",

@@ -1,0 +1,1 @@
+"""`headrace doctor`: looks an installation over, and says of all that is wrong what to do."""
