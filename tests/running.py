@@ -1,6 +1,7 @@
 """Real parts that run for as long as a test needs them, and ways to wait for what they do."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many neighbouring ports that nothing listens on at this moment."""
+    while True:
+        # Below those that the kernel gives to whoever asks for any.
+        first = random.randrange(20_000, 32_000 - count)
+        with ExitStack() as listeners:
+            try:
+                for port in range(first, first + count):
+                    listeners.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:

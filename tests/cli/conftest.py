@@ -6,10 +6,14 @@ from contextlib import ExitStack
 
 import pytest
 
+from cli.parts import JOBS, SCALED, WORKERS_MAX
 from infra.settings import PortSettings, Settings, StreamSettings, load_settings
 from tests import running, s3
 from tests.cli.commands import headrace
-from tests.running import free_port
+from tests.running import free_port, free_ports
+
+PORTS_MAX = len(JOBS) + len(SCALED) * WORKERS_MAX
+"""Ports of metrics, one for each worker that there may be."""
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = load_settings(
         home=tmp_path_factory.mktemp("stack"),
         stream=StreamSettings(flush_s_max=2.0),
-        ports=PortSettings(metrics=28200, **{name: free_port() for name in names}),
+        ports=PortSettings(metrics=free_ports(PORTS_MAX), **{name: free_port() for name in names}),
     )
     with ExitStack() as servers:
         if running.ON_KAFKA:

@@ -16,7 +16,7 @@ from lake.read import Lake
 from tests.certificates import Authority
 from tests.cli.commands import headrace
 from tests.kafka_servers import PASSWORD, running_secured_kafka
-from tests.running import free_port
+from tests.running import free_port, free_ports
 from tests.s3 import SECRET, S3Server, running_s3
 
 pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(600)]
@@ -58,7 +58,11 @@ def settings(
             s3=lake.s3,
             stream=StreamSettings(flush_s_max=1.0),
             ports=PortSettings(
-                broker=free_port(), registry=free_port(), prefect=free_port(), http=free_port(), metrics=28500
+                broker=free_port(),
+                registry=free_port(),
+                prefect=free_port(),
+                http=free_port(),
+                metrics=free_ports(64),
             ),
         )
 
