@@ -88,7 +88,7 @@ PAGES = {
 
 def _modules(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*.py")):
-        if path.name != "__init__.py" or path.parent != folder:
+        if path.name != "__init__.py" or path.parent not in (folder, folder / "notebooks"):
             yield path
 
 
@@ -98,7 +98,7 @@ def _first_sentence(path: Path) -> str:
         raise ValueError(
             f"{path.relative_to(ROOT)} has no docstring; its first sentence is its line in the map"
         )
-    return text.split("\n\n")[0].replace("\n", " ")
+    return text.split("\n\n")[0].replace("\n", " ").removeprefix("# ")
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:

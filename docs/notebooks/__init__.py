@@ -1,0 +1,1 @@
+"""Notebooks, as Python files with cells; the tests run them."""
