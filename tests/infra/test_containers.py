@@ -135,6 +135,13 @@ def test_every_alert_is_seen_to_fire() -> None:
         assert f'alertname="{rule["alert"]}"' in tested
 
 
+def test_every_alert_has_its_place_in_the_runbook() -> None:
+    headings = re.findall(r"(?m)^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text())
+    assert headings == [rule["alert"] for rule in ALERTS]
+    for rule in ALERTS:
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
 def test_every_metric_is_on_the_dashboard_or_in_an_alert() -> None:
     watched = " ".join(_expressions())
     for metric in vars(telemetry).values():
