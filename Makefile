@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults fuzz audit stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -33,6 +33,17 @@ stack-up: $(READY) ## Start Apache Kafka and MinIO on this machine
 
 stack-down: $(READY) ## Stop them
 	$(BIN)/headrace servers down
+
+fuzz: $(READY) ## Damaged files and messages for readers and decoder; INPUTS=1000000, SEED=1
+	$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED))
+
+audit: .tools/audit/.ready ## Known weaknesses of the libraries in use, by PyPI's and OSV's advisories
+	.tools/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/runtime.txt
+
+.tools/%/.ready: requirements/%.txt
+	test -x .tools/$*/bin/python || $(PYTHON) -m venv .tools/$*
+	.tools/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
 
 check: $(READY) ## Formatting, lint, types and the direction of imports
 	$(BIN)/ruff format --check $(PACKAGES)
@@ -92,12 +103,13 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml anew into requireme
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $(LOCK) --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile $(LOCK) --group docs -c requirements/dev.txt -o requirements/docs.txt
+	$(BIN)/uv pip compile $(LOCK) --group audit -c requirements/dev.txt -o requirements/audit.txt
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 
 LOCK := -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## Remove what was built; .headrace, which holds the demo's data, stays
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .tools dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Headrace needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'

@@ -42,7 +42,8 @@ def read_parquet(file: BinaryIO, content: Content, limits: Limits) -> Iterator[B
             yield _block(batch, limits)
     except HeadraceError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    # A name in the footer may be damaged beyond being text.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DeliveryError(
             f"expected a whole Parquet file; found one that cannot be read: {error}"
         ) from error
