@@ -26,10 +26,8 @@ ON_KAFKA = False
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nothing listens on at this moment, and that no client is given meanwhile."""
+    return free_ports(1)
 
 
 def free_ports(count: int) -> int:
