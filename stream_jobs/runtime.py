@@ -6,6 +6,7 @@ none twice in a row; nothing is committed by the loop; an offset that the topic 
 yet, stops the job instead of skipping or repeating what lies between.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -38,6 +39,10 @@ IDLE_S = 0.02
 """Longest wait for a first message; then the handler has its turn, and looks at what it holds."""
 
 LAG_EVERY_S = 5.0
+
+COLLECT_AFTER = 500_000
+"""So many more objects are there before Python looks for cycles. It takes every message for a possible part of one; at its
+own 700 it would look through the messages of each batch many times, and never find any."""
 
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer of the brokers, seconds."""
@@ -114,6 +119,8 @@ class Stream:
         Raises:
             HeadraceError: Whatever stops the job; the process should end and be started again.
         """
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
         try:
             self._consumer.subscribe(
                 self._topics,

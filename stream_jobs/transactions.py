@@ -195,6 +195,8 @@ class Transactions:
         places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         member = group.consumer_group_metadata()
         try:
+            # So that there is nothing to purge should the group have moved on; see `abort`.
+            self._producer.flush(ANSWER_S_MAX)
             came_back = _came_back(
                 lambda: self._producer.send_offsets_to_transaction(places, member, ANSWER_S_MAX),
                 ANSWER_S_MAX + OVERDUE_S_MAX,
@@ -220,6 +222,8 @@ class Transactions:
         if not self._open:
             return
         try:
+            # Those that never left would be purged, and the brokers miss their numbers in the next transaction.
+            self._producer.flush(ANSWER_S_MAX)
             self._producer.abort_transaction(ANSWER_S_MAX)
         except KafkaException as error:
             raise self._broken(error.args[0], "aborting") from error

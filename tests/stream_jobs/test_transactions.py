@@ -16,6 +16,7 @@ from infra.errors import (
 )
 from infra.kafka import consumer
 from infra.settings import load_settings
+from infra.topic_reader import TopicReader
 from stream_jobs.transactions import Transactions
 from tests.mock_cluster import (
     ADD_OFFSETS,
@@ -28,6 +29,7 @@ from tests.mock_cluster import (
     MockCluster,
     mock_cluster,
 )
+from tests.running import new_topic
 
 TOPIC = "out"
 
@@ -210,3 +212,21 @@ def test_a_group_whose_coordinator_is_not_found_is_not_waited_for_without_end(
         transactions.commit({(TOPIC, 0): 1}, group)
     assert_done(transactions)
     group.close()
+
+
+def test_many_messages_are_taken_back_and_others_written_at_once(broker: str) -> None:
+    settings = load_settings(broker=broker)
+    topic = new_topic(settings, 1)
+    transactions = Transactions(settings, f"writer-of-{topic}", "test")
+    for number in range(10):
+        transactions.write(topic, 0, [b"x" * 500] * 5000, [None] * 5000)
+        transactions.abort()
+        transactions.write(topic, 0, [b"%d" % number], [None])
+        transactions.commit()
+    transactions.close()
+    reader = TopicReader(settings, [topic], "test")
+    try:
+        found = [message.value() for batch in reader.read_to_end() for message in batch]
+    finally:
+        reader.close()
+    assert found == [b"%d" % number for number in range(10)]
