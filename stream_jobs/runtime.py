@@ -41,8 +41,8 @@ IDLE_S = 0.02
 LAG_EVERY_S = 5.0
 
 COLLECT_AFTER = 500_000
-"""So many more objects are there before Python looks for cycles. It takes every message for a possible part of one; at its
-own 700 it would look through the messages of each batch many times, and never find any."""
+"""So many more objects are there before Python looks for cycles. It takes every message for a possible part of one;
+at its own 700 it would look through the messages of each batch many times, and never find any."""
 
 ANSWER_S_MAX = 30.0
 """Longest wait for an answer of the brokers, seconds."""
