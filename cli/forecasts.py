@@ -1,4 +1,4 @@
-"""`headrace daily` and `forecast`: the day's forecasts published, and a forecast of any day as a file."""
+"""`headrace daily`, `forecast` and `reproduce`: the day's forecasts, one of any day as a file, and a run made again."""
 
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from cli.tables import backtest_table, terminal
 from flows.customer_day import customers
 from flows.forecast_file import make_forecast_file
+from flows.reproduction import reproduce as make_again
 from flows.trigger import run_daily
 from infra.blobs import BlobStore, open_dataset
 from infra.errors import FaultError, SettingError
@@ -30,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands that forecast to the command line."""
     app.command()(daily)
     app.command()(forecast)
+    app.command()(reproduce)
 
 
 def daily(
@@ -75,6 +77,35 @@ def forecast(
         )
     out.write_bytes(made.data)
     console.print(f"{made.line}: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def reproduce(
+    run_id: Annotated[
+        str | None, typer.Argument(help="The run; the one in use by default.", show_default=False)
+    ] = None,
+    customer: OneCustomer = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Parquet file to write the forecast into.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a run again from its model's manifest, and tell whether its forecast is the same, byte for byte."""
+    settings, console = load_settings(), terminal()
+    store = open_dataset(settings)
+    with console.status("reading, training, forecasting"):
+        made = make_again(store, only_customer(store, customer), run_id)
+    if out is not None:
+        out.write_bytes(made.data)
+    verdict = "the same forecast" if made.identical else f"another forecast, expected {made.expected_sha256}"
+    console.print(
+        f"{made.run_id}: {verdict}, sha256 {made.forecast_sha256}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in made.differences:
+        console.print(line, markup=False, highlight=False)
+    if not made.identical:
+        raise typer.Exit(1)
 
 
 def only_customer(store: BlobStore, named: str | None) -> str:

@@ -15,9 +15,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import tasks
-from flows.customer_day import run_of
+from flows.customer_day import model_of
 from flows.outcome import CUSTOMER_TAG, RUN_TAG, STATE_NAMES, CustomerOutcome, joint_verdict, outcome_of_run
 from flows.plan import last_day_over
+from flows.publication import run_of
 from infra.blobs import open_dataset
 from infra.settings import CustomerId, Settings, load_settings
 from lake.forecasts import ForecastRun
@@ -133,6 +134,8 @@ def _forecast(
     plan = tasks.check(store, customer_id, manifest, through, wanted, is_trial=is_trial)
     if isinstance(plan, CustomerOutcome):
         _tag(plan)
+        if not is_trial:
+            tasks.mark_status(store, plan, through)
         return _state(plan)
     assert manifest is not None, "check gives no plan without a manifest"
     get_run_logger().info("forecasting from the sales up to %s of manifest %d", plan.origin, manifest.seq)
@@ -140,13 +143,14 @@ def _forecast(
     tried = tasks.try_models(panel, wanted)
     trained = tasks.train(panel, wanted)
     champion = tasks.find_champion(store, customer_id)
-    verdict = tasks.judge(panel, tried, trained, champion)
+    verdict = tasks.judge(panel, tried, trained, champion, wanted)
     run = run_of(manifest, plan, wanted, tried, trained, verdict, champion, now.date())
     if is_trial:
         outcome = outcome_of_run(run, "tried", _would_be(run))
     else:
-        tasks.publish(store, run, trained)
+        run = tasks.publish(store, manifest, run, trained, model_of(wanted))
         outcome = outcome_of_run(run, "published" if run.accepted else "refused", run.reasons)
+        tasks.mark_status(store, outcome, through)
         _tag(outcome)
     # What cannot be shown is still published: the failed task tells of it.
     tasks.show(settings, run, outcome, panel, tried, trained, return_state=True)

@@ -9,8 +9,9 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from flows.customer_day import read_panel, train
-from flows.plan import NoPlan, days_sold, plan_forecast
+from flows.customer_day import train
+from flows.plan import NoPlan, plan_forecast
+from flows.training_data import days_sold, read_panel
 from infra.blobs import BlobStore
 from infra.errors import SettingError
 from infra.settings import FlowSettings

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from lake.forecasts import ForecastRun
 
-Verdict = Literal["published", "refused", "tried", "unchanged", "skipped", "failed"]
+Verdict = Literal["published", "refused", "held", "tried", "unchanged", "skipped", "failed"]
 """What a day can come to.
 
     published   a new forecast is served
     refused     a forecast was made and kept, the gate said no, and the one served before stays
+    held        a sealed day looks broken: nothing was trained, and the forecast served before stays
     tried       a forecast was made and judged, for trial only: nothing was kept
     unchanged   this forecast had been made before; nothing was done
     skipped     there is not enough to forecast from; the reason says what is missing
@@ -24,6 +25,7 @@ Verdict = Literal["published", "refused", "tried", "unchanged", "skipped", "fail
 STATE_NAMES: dict[Verdict, str] = {
     "published": "Published",
     "refused": "Refused",
+    "held": "Held",
     "tried": "Tried",
     "unchanged": "Unchanged",
     "skipped": "Skipped",
@@ -97,9 +99,10 @@ def verdict_of_state(name: str | None, is_completed: bool) -> Verdict:
 def joint_verdict(outcomes: Sequence[CustomerOutcome]) -> Verdict:
     """The verdict that stands over a run for several customers: the first of the list that any of them has.
 
-    A failure comes first, then a refusal, so that neither is hidden behind a customer for whom all went well.
+    A failure comes first, then a refusal or a held day, so that none is hidden behind a
+    customer for whom all went well.
     """
-    order: tuple[Verdict, ...] = ("failed", "refused", "published", "tried", "skipped", "unchanged")
+    order: tuple[Verdict, ...] = ("failed", "refused", "held", "published", "tried", "skipped", "unchanged")
     found = {outcome.verdict for outcome in outcomes}
     return next((verdict for verdict in order if verdict in found), "skipped")
 

@@ -1,15 +1,16 @@
 """What to forecast from: the last day that counts, or why there is no forecast.
 
-Guarantee: pure; the same days of sales, day and settings give the same plan, and the same run id.
+Guarantee: pure; the same days of sales, day and settings give the same plan, and the same inputs the same run id.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 from infra.settings import FlowSettings
-from lake.manifests import Manifest
+from lake.manifests import SealedObject
 
 HISTORY_DAYS_MIN = 14
 """Days of sales without which there is no forecast at all: two of each weekday."""
@@ -38,11 +39,6 @@ class NoPlan:
 def last_day_over(now: datetime, time_zone: str) -> date:
     """The last day that is over, in the schedule's time zone; the running day's sales are not all in."""
     return now.astimezone(ZoneInfo(time_zone)).date() - timedelta(days=1)
-
-
-def days_sold(manifest: Manifest, through: date) -> list[date]:
-    """The sealed days with sales that are not after `through`, in order."""
-    return [item.day for item in manifest.of("sales_daily") if item.day is not None and item.day <= through]
 
 
 def plan_forecast(
@@ -76,10 +72,12 @@ def plan_forecast(
     return Plan(last_sale, (f"the last sales are of {last_sale}, {behind} {days} before {through}",))
 
 
-def run_id_of(origin: date, manifest: int, flow: FlowSettings) -> str:
-    """The id of the run of an origin, a manifest and settings; the same work always gets the same id.
+def run_id_of(origin: date, inputs: Sequence[SealedObject], flow: FlowSettings) -> str:
+    """The id of the run of an origin, the sealed objects read for it, and settings.
 
-    Whoever does it again writes to the same names, and so finds that it has been done.
+    Whoever does the same work again writes to the same names, and so finds that it has been done. Sales of days
+    after the origin that are sealed meanwhile change nothing.
     """
-    recipe = f"{flow.horizon_days} {flow.backtest_origins} {flow.training_rows_max} {flow.learner}"
-    return f"{origin}-m{manifest:06d}-{sha256(recipe.encode()).hexdigest()[:6]}"
+    recipe = [f"{flow.horizon_days} {flow.backtest_origins} {flow.training_rows_max} {flow.learner}"]
+    recipe += [f"{item.path} {item.sha256}" for item in inputs]
+    return f"{origin}-{sha256(chr(10).join(recipe).encode()).hexdigest()[:10]}"

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from flows import customer_day as steps
+from flows import publication, training_data
 from flows.artifacts import show_run
 from infra.errors import UnavailableError
 
@@ -55,11 +56,12 @@ def _work_step(name: str, act: Callable[P, R], timeout_s: float) -> Task[P, R]:
 list_customers = _lake_step("list customers", steps.customers)
 seal = _lake_step("seal", steps.seal_customer)
 check = _lake_step("check", steps.check)
-read_panel = _lake_step("read the panel", steps.read_panel)
+read_panel = _lake_step("read the panel", training_data.read_panel)
 try_models = _work_step("backtest", steps.try_models, BACKTEST_S)
 train = _work_step("train and forecast", steps.train, TRAIN_S)
 find_champion = _lake_step("find the champion", steps.champion_of)
 judge = _work_step("gate", steps.judge_run, TRAIN_S)
-publish = _lake_step("publish", steps.publish_run)
-promote = _lake_step("promote", steps.promote)
+publish = _lake_step("publish", publication.publish_run)
+mark_status = _lake_step("mark the forecast", publication.mark_status)
+promote = _lake_step("promote", publication.promote)
 show = _work_step("show", show_run, SHOW_S)

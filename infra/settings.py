@@ -149,6 +149,26 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
 """What a profile makes of the defaults of `StreamSettings`; what is set by name wins."""
 
 
+class GateSettings(BaseModel):
+    """What a forecast is measured by before it is published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    champion_tolerance: float = Field(
+        0.02,
+        ge=0,
+        description="Share by which a model may be worse than the one in use, on the same origins.",
+    )
+    bias_max: float = Field(
+        0.3,
+        gt=0,
+        description="Share by which a location's forecasts may be off in sum, if the naive's were less.",
+    )
+    coverage_min: float = Field(
+        0.75, ge=0, le=1, description="Share of the days that the range from q05 to q95 has to hold."
+    )
+
+
 class FlowSettings(BaseModel):
     """When the daily flow runs and what it makes."""
 
@@ -164,6 +184,7 @@ class FlowSettings(BaseModel):
     learner: Literal["lightgbm", "hist_gradient_boosting"] = Field(
         "lightgbm", description="Library that grows the trees: LightGBM, or scikit-learn's own."
     )
+    gate: GateSettings = GateSettings()
 
 
 class Settings(BaseSettings):

@@ -98,10 +98,7 @@ def publish(store: BlobStore, run: ForecastRun, frame: pl.DataFrame) -> None:
         AlreadyExistsError: Another run of this name is kept already; nothing has become current.
         FaultError: The rows do not fit the table or the run, or a metric is not finite.
     """
-    if not _RUN_ID.match(run.run_id) or run.run_id == _CURRENT:
-        raise FaultError(f"run_id: expected letters, digits, '-', '_' and '.', found {run.run_id!r}")
-    _check_owner(run, frame)
-    data = parquet_bytes(_fitted(frame), _TABLE, {"run_id": run.run_id})
+    data = rows_bytes(run, frame)
     try:
         record = run.to_json()
     except (TypeError, ValueError) as error:
@@ -114,6 +111,14 @@ def publish(store: BlobStore, run: ForecastRun, frame: pl.DataFrame) -> None:
         logger.warning(
             "run %s of %s is kept and not published: %s", run.run_id, run.customer_id, "; ".join(run.reasons)
         )
+
+
+def rows_bytes(run: ForecastRun, frame: pl.DataFrame) -> bytes:
+    """The forecasts of a run as the Parquet file that is kept of them; arguments and errors as in `publish`."""
+    if not _RUN_ID.match(run.run_id) or run.run_id == _CURRENT:
+        raise FaultError(f"run_id: expected letters, digits, '-', '_' and '.', found {run.run_id!r}")
+    _check_owner(run, frame)
+    return parquet_bytes(_fitted(frame), _TABLE, {"run_id": run.run_id})
 
 
 def current(store: BlobStore, customer_id: str) -> ForecastRun | None:

@@ -92,7 +92,7 @@ def from_json(data: bytes, path: str) -> Manifest:
     """
     try:
         fields: dict[str, Any] = json.loads(data)
-        objects = tuple(SealedObject(**{**item, "day": _day(item["day"])}) for item in fields.pop("objects"))
+        objects = tuple(sealed_object(item) for item in fields.pop("objects"))
         offsets = {
             table: {int(partition): int(offset) for partition, offset in partitions.items()}
             for table, partitions in fields.pop("offsets").items()
@@ -111,6 +111,11 @@ def from_json(data: bytes, path: str) -> Manifest:
         raise CorruptLakeError(
             f"{path}: expected a manifest, found {error!r}; restore it from a backup"
         ) from error
+
+
+def sealed_object(fields: Mapping[str, Any]) -> SealedObject:
+    """An object as a manifest's JSON has it."""
+    return SealedObject(**{**fields, "day": _day(fields["day"])})
 
 
 def sealed_customers(store: BlobStore) -> list[str]:

@@ -1,12 +1,12 @@
 """Whether a forecast may be published: a pure decision with its reasons in words.
 
 Guarantee: a forecast with a missing series or day, a number that is not finite, negative or out of order is
-    never
-accepted; nor one whose model lost, on the same origins, against the seasonal naive or the champion.
+never accepted; nor one whose model lost, on the same origins, against a baseline or the champion, is far off for a
+whole location, or whose range holds too few of the days.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import polars as pl
@@ -16,8 +16,33 @@ from ml.forecast_frame import QUANTILE_COLUMNS
 
 JUDGED_BY = ("wrmsse", "pinball")
 """Metrics that decide; less is better in each."""
-CHAMPION_TOLERANCE = 0.02
-"""Share by which a model may be worse than the champion: smaller differences are chance."""
+LOCATIONS_NAMED_MAX = 3
+"""Locations named in a reason."""
+
+
+def _baselines() -> Mapping[str, float]:
+    return {"seasonal_naive": 0.0, "weekday_mean": 0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a forecast is measured by.
+
+    Attributes:
+        baselines: By model that it is compared with the share by which it may be worse; the first one's bias is
+            that which a location's is compared with.
+        champion_tolerance: Share by which it may be worse than the champion: smaller differences are chance.
+        bias_max: Share by which the forecasts of a location may be off in sum, unless the first baseline's were as
+            far off: what nobody could know is no fault.
+        bias_units_min: Units that a location sold in the backtest; one with fewer is not judged.
+        coverage_min: Share of the days that the range from q05 to q95 has to hold.
+    """
+
+    baselines: Mapping[str, float] = field(default_factory=_baselines)
+    champion_tolerance: float = 0.02
+    bias_max: float = 0.3
+    bias_units_min: float = 100.0
+    coverage_min: float = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +67,20 @@ def judge(
     champion_metrics: pl.DataFrame | None,
     *,
     model: str = "global_trees",
-    baseline: str = "seasonal_naive",
-    tolerance: float = CHAMPION_TOLERANCE,
+    limits: Limits | None = None,
 ) -> Verdict:
     """Judge a forecast and the model behind it.
 
     Args:
-        backtest: Backtest of the model and the baseline.
+        backtest: Backtest of the model and the baselines.
         forecast: What would be published: location_id, product_id, date, mean, q05 … q95.
         expected_series: location_id, product_id of every series that must be in it.
         champion_metrics: `Backtest.metrics` of the run that is published now, of its model; None when there
             is none.
         model: Name of the model in the backtest.
-        baseline: Name of the model that it must not lose against.
-        tolerance: Share by which it may be worse than the champion.
+        limits: What it is measured by; None means the usual.
     """
+    limits = limits or Limits()
     reasons = _faults_of_frame(forecast, expected_series, backtest.horizon_days)
     judged = backtest.metrics.filter(pl.col("origin").is_not_null())
     own = judged.filter(pl.col("model") == model)
@@ -64,13 +88,16 @@ def judge(
     if own.is_empty():
         remarks.append("The history is too short for a backtest: the model could not be compared.")
     else:
-        lost, unknown = _compare(
-            own, judged.filter(pl.col("model") == baseline), f"the {baseline} model", 0.0
-        )
-        reasons += lost
-        remarks += unknown
+        for baseline, tolerance in limits.baselines.items():
+            other = judged.filter(pl.col("model") == baseline)
+            lost, unknown = _compare(own, other, f"the {baseline} model", tolerance)
+            reasons += lost
+            remarks += unknown
+        reasons += _off_locations(backtest.groups, model, limits) + _too_narrow(own, limits.coverage_min)
     if champion_metrics is not None and not own.is_empty():
-        lost, unknown = _compare(own, champion_metrics, "the published run's model", tolerance)
+        lost, unknown = _compare(
+            own, champion_metrics, "the published run's model", limits.champion_tolerance
+        )
         reasons += lost
         remarks += unknown
     return Verdict(not reasons, tuple(reasons), tuple(remarks))
@@ -112,6 +139,35 @@ def _faults_of_frame(forecast: pl.DataFrame, expected: pl.DataFrame, horizon_day
 def _named(pairs: Sequence[tuple[object, ...]]) -> str:
     """The first few series of many."""
     return "such as " + ", ".join(f"{product} at {location}" for location, product in pairs[:3])
+
+
+def _off_locations(groups: pl.DataFrame, model: str, limits: Limits) -> list[str]:
+    """Locations whose forecasts were off in sum by more than may be, and by more than the first baseline's."""
+    if groups.is_empty():
+        return []
+    baseline = next(iter(limits.baselines), model)
+    by_location = groups.filter(pl.col("level") == "location", pl.col("quantity") >= limits.bias_units_min)
+    theirs = by_location.filter(pl.col("model") == baseline).select("key", other=pl.col("bias").abs())
+    off = (
+        by_location.filter(pl.col("model") == model, pl.col("bias").abs() > limits.bias_max)
+        .join(theirs, on="key", how="left")
+        .filter(pl.col("bias").abs() > pl.col("other").fill_nan(None).fill_null(0.0))
+        .sort(pl.col("bias").abs(), descending=True)
+    )
+    if off.is_empty():
+        return []
+    named = ", ".join(
+        f"{row['key']} by {row['bias']:+.0%}" for row in off.head(LOCATIONS_NAMED_MAX).to_dicts()
+    )
+    beyond = f"more than {limits.bias_max:.0%} and more than by the {baseline} model"
+    return [f"The forecasts of {off.height} locations were off in sum by {beyond}: {named}."]
+
+
+def _too_narrow(own: pl.DataFrame, coverage_min: float) -> list[str]:
+    known = own["coverage_90"].fill_nan(None).drop_nulls()
+    if known.is_empty() or (found := float(known.to_numpy().mean())) >= coverage_min:
+        return []
+    return [f"The range from q05 to q95 held {found:.0%} of the days, expected at least {coverage_min:.0%}."]
 
 
 def _compare(

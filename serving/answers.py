@@ -1,7 +1,7 @@
 """The shapes of the JSON answers, for the reference and for the tests that hold the answers against them."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -128,6 +128,10 @@ class ForecastsAnswer(Answer):
     model: str = Field(description="The model.")
     made_on: date = Field(description="The day they were made.")
     manifest: int = Field(description="Number of the lake's manifest that the model was trained on.")
+    state: Literal["fresh", "degraded"] = Field(
+        description="degraded: an older forecast goes on being served, since a newer one was refused or failed."
+    )
+    degraded_because: list[str] = Field(description="Why it is degraded; empty when it is not.")
     forecasts: list[ForecastRow]
     next_cursor: str | None
 
@@ -152,6 +156,13 @@ class RunsAnswer(Answer):
 
     customer_id: str
     current: str | None = Field(description="The run being served; null when none is.")
+    state: Literal["fresh", "degraded"] = Field(
+        description="degraded: an older forecast goes on being served, since a newer one was refused or failed."
+    )
+    degraded_because: list[str] = Field(description="Why it is degraded; empty when it is not.")
+    degraded_since: date | None = Field(
+        description="The first day whose sales should be in the forecast and are not; null when none."
+    )
     total: int = Field(description="Runs that there are.")
     runs: list[RunAnswer]
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
+from lake.forecast_status import ForecastStatus
 from serving import cursors
 from serving.answers import ForecastsAnswer, HistoryAnswer, RunAnswer, RunsAnswer, problems
 from serving.forecast_run import RunTable, Selection
@@ -53,7 +54,9 @@ def run_to_read(
     if cursor is None:
         run = parts.forecasts.current(customer_id)
         if run is None:
-            raise Problem(NO_FORECAST, f"The customer {customer_id} has no published run.")
+            why = parts.forecasts.status(customer_id).reasons
+            text = f"The customer {customer_id} has no published run"
+            raise Problem(NO_FORECAST, f"{text}: {'; '.join(why)}" if why else f"{text}.")
         return run, 0
     run_id, position = cursors.decode_number(cursor, query)
     run = parts.forecasts.run(customer_id, run_id)
@@ -62,9 +65,10 @@ def run_to_read(
     return run, position
 
 
-def etag_of(run: RunTable, form: Format) -> str:
+def etag_of(run: RunTable, status: ForecastStatus, form: Format) -> str:
     """The entity tag of an answer from a run; the address says which of its rows."""
-    return f'"{run.origin.run_id}.{form.value}"'
+    degraded = f".{status.as_of}" if status.state == "degraded" else ""
+    return f'"{run.origin.run_id}{degraded}.{form.value}"'
 
 
 def is_known(request: Request, etag: str) -> bool:
@@ -106,14 +110,17 @@ def list_forecasts(
     query = ("forecasts", customer_id, location_id, product_id, str(start), str(end))
     run, position = run_to_read(parts, customer_id, cursor, query)
     headers = {name: str(run.origin.fields()[field]) for name, field in ORIGIN_HEADERS.items()}
-    headers |= {"ETag": etag_of(run, chosen), "Cache-Control": "private, no-cache", "Vary": "Accept"}
+    status = parts.forecasts.status(customer_id)
+    headers |= {"Headrace-Forecast-State": status.state, "ETag": etag_of(run, status, chosen)}
+    headers |= {"Cache-Control": "private, no-cache", "Vary": "Accept"}
     if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     rows, following = run.page(wanted, position, limit)
     if chosen is not Format.JSON:
         rows = rows.with_columns(origin_columns(run))
     onward = None if following is None else cursors.encode(query, run.origin.run_id, following)
-    page = Page("forecasts", rows, run.origin.fields(), onward, DESCRIPTIONS["forecasts"])
+    about = {**run.origin.fields(), "state": status.state, "degraded_because": list(status.reasons)}
+    page = Page("forecasts", rows, about, onward, DESCRIPTIONS["forecasts"])
     return page_response(request, page, chosen, headers)
 
 
@@ -141,7 +148,16 @@ def list_runs(
         )
         for run in found
     ]
-    return RunsAnswer(customer_id=customer_id, current=current, total=total, runs=shown)
+    status = parts.runs.status(customer_id)
+    return RunsAnswer(
+        customer_id=customer_id,
+        current=current,
+        state=status.state,
+        degraded_because=list(status.reasons),
+        degraded_since=status.since,
+        total=total,
+        runs=shown,
+    )
 
 
 @router.get(

@@ -9,10 +9,11 @@ asked for.
 import logging
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from infra.errors import HeadraceError
+from lake.forecast_status import ForecastStatus
 from serving.forecast_run import RunTable
 
 logger = logging.getLogger(__name__)
@@ -22,10 +23,14 @@ BYTES_MAX = 2 * 2**30
 
 
 class RunSource(Protocol):
-    """Where published runs are read. Both verbs may block on the lake."""
+    """Where published runs are read. Every verb may block on the lake."""
 
     def current(self, customer_id: str) -> str | None:
         """Id of the run that is published now; None when none is."""
+        ...
+
+    def status(self, customer_id: str) -> ForecastStatus:
+        """Whether the published run is the one that should be."""
         ...
 
     def load(self, customer_id: str, run_id: str) -> RunTable:
@@ -35,9 +40,16 @@ class RunSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A customer's published run, and the one before it for readers who are still paging through it."""
+    """A customer's published run, and the one before it for readers who are still paging through it.
+
+    Attributes:
+        run: The published run.
+        status: Whether it is the one that should be.
+        previous: The one before it.
+    """
 
     run: RunTable
+    status: ForecastStatus
     previous: RunTable | None = None
 
     @property
@@ -92,6 +104,12 @@ class ForecastStore:
                 held = self._use(customer_id) or self._look(customer_id, None)
         return held.run if held else None
 
+    def status(self, customer_id: str) -> ForecastStatus:
+        """Whether the customer's published run is the one that should be; blocks and raises as `current`."""
+        if self.current(customer_id) is not None and (held := self._use(customer_id)) is not None:
+            return held.status
+        return self._source.status(customer_id)
+
     def run(self, customer_id: str, run_id: str) -> RunTable | None:
         """A run that is held: the published one or the one before it; None when it is neither.
 
@@ -136,9 +154,14 @@ class ForecastStore:
             with self._lock:
                 self._held.pop(customer_id, None)
             return None
+        status = self._source.status(customer_id)
         if held is not None and held.run.origin.run_id == run_id:
-            return held
-        found = Held(self._source.load(customer_id, run_id), held.run if held else None)
+            if held.status == status:
+                return held
+            found = replace(held, status=status)
+        else:
+            run = self._source.load(customer_id, run_id)
+            found = Held(run, status, held.run if held else None)
         with self._lock:
             self._held[customer_id] = found
             self._let_go(customer_id)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from infra.blobs import BlobStore
 from infra.errors import CorruptLakeError
 from lake import forecasts
+from lake.forecast_status import ForecastStatus, load_status
 from serving.forecast_run import Origin, RunTable, index_run
 
 RECORDS_MAX = 4_096
@@ -32,6 +33,15 @@ class LakeRuns:
         """
         found = forecasts.current(self._store, customer_id)
         return None if found is None else found.run_id
+
+    def status(self, customer_id: str) -> ForecastStatus:
+        """Whether the published run is the one that should be.
+
+        Raises:
+            CorruptLakeError: What the lake says of it cannot be read.
+            UnavailableError: The lake does not answer.
+        """
+        return load_status(self._store, customer_id)
 
     def load(self, customer_id: str, run_id: str) -> RunTable:
         """A run with all its rows.

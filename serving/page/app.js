@@ -181,10 +181,10 @@ function showOrigin(found, past, runs, rows) {
   if (past.data_up_to) parts.push(`sales up to ${day(past.data_up_to)}`);
   if (found) parts.push(`run ${found.run_id}`);
   const line = [element("span", {}, parts.join(" · "))];
-  const newest = runs.runs[0];
-  if (newest && !newest.accepted && newest.reasons.length) {
+  if (runs.state === "degraded") {
+    const because = runs.degraded_because.join("; ").replace(/\.$/, "");
     line.push(element("span", { class: "held" },
-      `The newest run, ${newest.run_id}, was not published: ${newest.reasons.join("; ")}.`));
+      `${found ? "This forecast is older than it should be" : "There is no forecast"} since ${day(runs.degraded_since)}: ${because}.`));
   }
   get("provenance").replaceChildren(...line);
   forecastLine = [found ? `Forecast of ${day(found.made_on)}` : "No forecast yet",

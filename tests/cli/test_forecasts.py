@@ -9,8 +9,10 @@ import pytest
 from flows.customer_day import seal_customer
 from infra.blobs import open_store
 from infra.settings import Settings
+from lake.forecasts import ForecastRun
 from tests.cli.commands import headrace
 from tests.flows.retailer import deliver
+from tests.flows.test_customer_day import one_day
 
 LAST = date(2026, 11, 22)
 
@@ -40,3 +42,16 @@ def test_of_several_customers_one_has_to_be_named(lake: Settings, tmp_path: Path
     assert asked.returncode == 2
     assert "--customer: expected the name of a customer, for the lake has acme, other" in asked.stdout
     assert not out.exists()
+
+
+def test_the_run_in_use_is_made_again_byte_for_byte(lake: Settings, tmp_path: Path) -> None:
+    nothing = headrace(lake, "reproduce")
+    assert nothing.returncode == 2
+    assert "expected a run in use of customer acme, found none" in nothing.stdout
+    run, _ = one_day(open_store(lake))
+    assert isinstance(run, ForecastRun)
+    out = tmp_path / "again.parquet"
+    done = headrace(lake, "reproduce", "--out", str(out))
+    assert done.returncode == 0, done.stdout
+    assert f"{run.run_id}: the same forecast, sha256" in done.stdout
+    assert out.read_bytes() == open_store(lake).read(run.rows_path)

@@ -24,6 +24,7 @@ def deliver(
     noise: bool = True,
     seed: int = 1,
     things: Sequence[str] = THINGS,
+    master: bool = True,
 ) -> None:
     """Append a retailer's sales of the days up to `last_day`, and its locations and products.
 
@@ -35,6 +36,7 @@ def deliver(
         noise: Whether sales scatter as real ones do; without it every week is like the one before.
         seed: Of the scatter.
         things: Products sold at each place.
+        master: Whether the locations and products come too, and not sales alone.
     """
     random = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
@@ -47,6 +49,8 @@ def deliver(
                 sale_id = f"{place}-{thing}-{day}-{seed}"
                 rows.append(_sale(customer_id, sale_id, place, thing, day, quantity, len(rows)))
     _append(store, "sales_joined", rows)
+    if not master:
+        return
     about = {"customer_id": customer_id, "delivery_id": 1, "received_at": _noon(last_day)}
     _append(
         store,

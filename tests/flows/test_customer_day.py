@@ -1,19 +1,27 @@
 """One customer's day on a lake in a directory, without Prefect."""
 
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from flows import customer_day as day
-from flows.outcome import CustomerOutcome
+from flows import publication
+from flows.outcome import CustomerOutcome, outcome_of_run
 from flows.plan import Plan, run_id_of
 from flows.run_record import backtest_of
+from flows.training_data import inputs_of, read_panel
 from infra.blobs import BlobStore
 from infra.settings import FlowSettings
+from lake.forecast_status import load_status
 from lake.forecasts import ForecastRun, current, forecast_frame, load_run
 from lake.manifests import load_manifest
-from ml.backtest import Backtest
+from ml.backtest import Backtest, backtest, backtest_origins
+from ml.baselines import FittedWeekdayMean, SeasonalNaive, WeekdayMean
+from ml.models import Forecast
+from ml.panel import Panel
 from ml.stored_model import load_model
 from tests.flows.conftest import WEEK
 from tests.flows.retailer import deliver
@@ -31,13 +39,12 @@ def one_day(
     if isinstance(plan, CustomerOutcome):
         return plan, None
     assert manifest is not None
-    panel = day.read_panel(store, manifest, plan.origin, flow.horizon_days)
+    panel = read_panel(store, manifest, plan.origin, flow.horizon_days)
     tried, trained = day.try_models(panel, flow), day.train(panel, flow)
     champion = day.champion_of(store, customer_id)
-    verdict = day.judge_run(panel, tried, trained, champion)
-    run = day.run_of(manifest, plan, flow, tried, trained, verdict, champion, NOW.date())
-    day.publish_run(store, run, trained)
-    return run, tried
+    verdict = day.judge_run(panel, tried, trained, champion, flow)
+    run = publication.run_of(manifest, plan, flow, tried, trained, verdict, champion, NOW.date())
+    return publication.publish_run(store, manifest, run, trained, day.model_of(flow)), tried
 
 
 def test_a_day_ends_with_a_published_forecast_of_every_series_and_day(store: BlobStore) -> None:
@@ -65,7 +72,7 @@ def test_boosted_trees_are_trained_stored_and_read_again(store: BlobStore) -> No
     assert run.model_path is not None
     manifest = load_manifest(store, "acme")
     assert manifest is not None
-    panel = day.read_panel(store, manifest, LAST, 7)
+    panel = read_panel(store, manifest, LAST, 7)
     again = load_model(store.read(run.model_path)).predict(panel, panel.origin, 7)
     assert again.mean.ravel().tolist() == forecast_frame(store, run)["mean"].to_list()
 
@@ -115,7 +122,7 @@ def test_a_model_that_loses_against_the_naive_is_kept_and_the_forecast_in_use_st
     assert isinstance(again, CustomerOutcome)
     assert again.verdict == "unchanged"
     assert refused.reasons[0] in again.line
-    assert day.promote(store, "beat", refused.run_id).verdict == "refused"
+    assert publication.promote(store, "beat", refused.run_id).verdict == "refused"
     assert current(store, "beat") is None
 
 
@@ -146,7 +153,7 @@ def test_as_of_an_older_day_no_later_sale_is_used(store: BlobStore) -> None:
     assert manifest is not None
     plan = day.check(store, "acme", manifest, LAST - timedelta(days=10), WEEK, is_trial=True)
     assert plan == Plan(LAST - timedelta(days=10))
-    panel = day.read_panel(store, manifest, plan.origin, WEEK.horizon_days)
+    panel = read_panel(store, manifest, plan.origin, WEEK.horizon_days)
     assert panel.day(panel.origin) == plan.origin
     assert not (panel.quantity[:, panel.origin + 1 :] == panel.quantity[:, panel.origin + 1 :]).any()
 
@@ -180,13 +187,13 @@ def test_an_operator_goes_back_to_an_older_run_and_forward_again(store: BlobStor
     assert isinstance(second, ForecastRun)
     if not second.accepted:
         pytest.fail(f"the sample was to be accepted: {second.reasons}")
-    back = day.promote(store, "acme", first.run_id)
+    back = publication.promote(store, "acme", first.run_id)
     assert back.verdict == "published"
     assert current(store, "acme") == first
-    assert day.promote(store, "acme", first.run_id).verdict == "unchanged"
-    assert day.promote(store, "acme", None).run_id == second.run_id
+    assert publication.promote(store, "acme", first.run_id).verdict == "unchanged"
+    assert publication.promote(store, "acme", None).run_id == second.run_id
     assert current(store, "acme") == second
-    assert day.promote(store, "acme", "no-such-run").verdict == "skipped"
+    assert publication.promote(store, "acme", "no-such-run").verdict == "skipped"
 
 
 def test_the_backtest_is_read_from_the_record_as_it_was_made(store: BlobStore) -> None:
@@ -200,4 +207,56 @@ def test_the_backtest_is_read_from_the_record_as_it_was_made(store: BlobStore) -
     read = backtest_of(kept)
     assert read is not None
     assert read.equals(written)
-    assert run.run_id == run_id_of(LAST, 1, WEEK)
+    manifest = load_manifest(store, "acme", 1)
+    assert manifest is not None
+    assert run.run_id == run_id_of(LAST, inputs_of(manifest, LAST), WEEK)
+
+
+@dataclass(frozen=True, slots=True)
+class Boastful:
+    """A model that forecasts three times what it knows, put in on purpose."""
+
+    name: str = "global_trees"
+
+    def fit(self, panel: Panel, origin: int, horizon_days: int) -> FittedWeekdayMean:
+        loud = replace(panel, quantity=panel.quantity * np.float32(3))
+        fitted = WeekdayMean("global_trees").fit(loud, origin, horizon_days)
+        return BoastfulFitted(fitted.dispersion, fitted.notes, fitted.name)
+
+
+class BoastfulFitted(FittedWeekdayMean):
+    def predict(self, panel: Panel, origin: int, horizon_days: int) -> Forecast:
+        return FittedWeekdayMean.predict(
+            self, replace(panel, quantity=panel.quantity * np.float32(3)), origin, horizon_days
+        )
+
+
+def test_a_bad_model_put_in_on_purpose_is_refused_and_the_champion_served_as_degraded(
+    store: BlobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    yesterday = LAST - timedelta(days=1)
+    deliver(store, "acme", yesterday)
+    champion, _ = one_day(store, through=yesterday)
+    assert isinstance(champion, ForecastRun)
+    assert champion.accepted
+    deliver(store, "acme", LAST, days=1, seed=2)
+    manifest = day.seal_customer(store, "acme", NOW)
+    assert manifest is not None
+    panel = read_panel(store, manifest, LAST, WEEK.horizon_days)
+    origins = backtest_origins(panel, WEEK.backtest_origins, WEEK.horizon_days)
+    tried = backtest(panel, [Boastful(), SeasonalNaive(), WeekdayMean()], origins, WEEK.horizon_days)
+    trained = day.train_model(Boastful(), panel, WEEK.horizon_days)
+    verdict = day.judge_run(panel, tried, trained, champion, WEEK)
+    said = " ".join(verdict.reasons)
+    for words in (
+        "worse than", "of the seasonal_naive model", "of the weekday_mean model", "of the published run's model",
+        "2 locations were off in sum by more than 30%", "The range from q05 to q95 held",
+    ):  # fmt: skip
+        assert words in said
+    run = publication.run_of(manifest, Plan(LAST), WEEK, tried, trained, verdict, champion, NOW.date())
+    kept = publication.publish_run(store, manifest, run, trained, day.model_of(WEEK))
+    publication.mark_status(store, outcome_of_run(kept, "refused", kept.reasons), LAST)
+    assert current(store, "acme") == champion
+    status = load_status(store, "acme")
+    assert (status.state, status.since, status.reasons) == ("degraded", LAST, verdict.reasons)
+    assert f"run {kept.run_id} of acme is kept and not published" in caplog.text

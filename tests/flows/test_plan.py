@@ -1,9 +1,11 @@
 """What a forecast is made from, and why there may be none."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from flows.plan import NoPlan, Plan, last_day_over, plan_forecast, run_id_of
 from infra.settings import FlowSettings
+from lake.manifests import SealedObject
 
 DAY = date(2026, 11, 22)
 
@@ -43,14 +45,17 @@ def test_without_sales_the_reason_says_where_to_look() -> None:
     assert "deliveries" in plan.reason
 
 
-def test_the_run_id_follows_from_the_work_and_sorts_by_day_and_manifest() -> None:
+def test_the_run_id_follows_from_the_work_and_sorts_by_day() -> None:
     flow = FlowSettings()
-    assert run_id_of(DAY, 9, flow) == run_id_of(DAY, 9, FlowSettings())
-    assert run_id_of(DAY, 9, flow) < run_id_of(DAY, 10, flow) < run_id_of(date(2026, 11, 23), 1, flow)
+    monday = SealedObject("sales_daily", "sales_daily/one", DAY, 10, 100, "a" * 64, "etag")
+    again, corrected = replace(monday, etag="another store"), replace(monday, sha256="b" * 64)
+    assert run_id_of(DAY, [monday], flow) == run_id_of(DAY, [again], FlowSettings())
+    assert run_id_of(DAY, [monday], flow) != run_id_of(DAY, [corrected], flow)
+    assert run_id_of(DAY, [monday], flow) < run_id_of(date(2026, 11, 23), [monday], flow)
     for other in (
         FlowSettings(horizon_days=27),
         FlowSettings(backtest_origins=3),
         FlowSettings(training_rows_max=2000),
         FlowSettings(learner="hist_gradient_boosting"),
     ):
-        assert run_id_of(DAY, 9, other) != run_id_of(DAY, 9, flow)
+        assert run_id_of(DAY, [monday], other) != run_id_of(DAY, [monday], flow)

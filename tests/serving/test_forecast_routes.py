@@ -12,9 +12,14 @@ import pytest
 from polars.testing import assert_frame_equal
 from starlette.testclient import TestClient
 
+from infra.blobs import BlobStore
+from infra.settings import Settings
+from lake.forecast_status import mark_degraded, mark_fresh
 from serving.answers import ForecastsAnswer, HistoryAnswer, RunsAnswer
+from serving.app import create_app
 from serving.forecast_run import COLUMNS, KEYS
 from tests.serving import lake_content as content
+from tests.serving.parts import MemoryStream
 
 C = content.CUSTOMER
 FIRST = content.LAST_DAY + timedelta(days=1)
@@ -190,3 +195,24 @@ def test_the_runs_say_which_is_published(client: TestClient) -> None:
     )
     assert found.current == RUN
     assert [(run.run_id, run.current) for run in found.runs] == [(RUN, True)]
+
+
+def test_a_forecast_that_is_older_than_it_should_be_says_so_and_why(
+    settings: Settings, store: BlobStore, stream: MemoryStream
+) -> None:
+    mark_degraded(store, C, content.LAST_DAY, ("wrmsse is worse",), "2026-11-21-a")
+    with TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream)) as client:
+        assert ask(client).json()["detail"] == f"The customer {C} has no published run: wrmsse is worse"
+        content.publish(store, RUN, PUBLISHED)
+        stale = ask(client)
+        found = ForecastsAnswer.model_validate_json(stale.content)
+        assert (found.run_id, found.state, found.degraded_because) == (RUN, "degraded", ["wrmsse is worse"])
+        assert stale.headers["headrace-forecast-state"] == "degraded"
+        listed = client.get("/v1/forecasts/runs", params={"customer_id": C})
+        runs = RunsAnswer.model_validate_json(listed.content)
+        assert (runs.current, runs.state, runs.degraded_since) == (RUN, "degraded", content.LAST_DAY)
+        mark_fresh(store, C, content.LAST_DAY)
+        client.app.state.service.forecasts.refresh()  # type: ignore[attr-defined]
+        fresh = ask(client)
+        assert (fresh.json()["state"], fresh.json()["degraded_because"]) == ("fresh", [])
+        assert fresh.headers["etag"] != stale.headers["etag"]

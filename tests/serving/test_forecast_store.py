@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from infra.blobs import BlobStore
 from infra.errors import CorruptLakeError, UnavailableError
 from infra.settings import Settings
+from lake.forecast_status import ForecastStatus, mark_degraded, mark_fresh
 from serving.app import create_app
 from serving.forecast_run import RunTable, Selection
 from serving.forecast_store import ForecastStore
@@ -47,6 +48,9 @@ class Switchable:
         if self.away:
             raise UnavailableError("the lake does not answer")
         return self.runs.current(customer_id)
+
+    def status(self, customer_id: str) -> ForecastStatus:
+        return self.runs.status(customer_id)
 
     def load(self, customer_id: str, run_id: str) -> RunTable:
         self.loads += 1
@@ -218,3 +222,15 @@ def test_a_pointer_to_a_run_that_is_not_there_keeps_the_last_one(
 
 def test_a_store_that_follows_nothing_says_so(source: Switchable) -> None:
     assert not ForecastStore(source).health()[0]
+
+
+def test_a_forecast_that_is_older_than_it_should_be_says_so_and_why(store: BlobStore) -> None:
+    held = ForecastStore(LakeRuns(store))
+    mark_degraded(store, C, content.LAST_DAY, ("wrmsse is worse",), "run-001")
+    assert held.status(C).reasons == ("wrmsse is worse",)
+    publish(store, 1)
+    assert held.current(C) is not None
+    assert held.status(C).state == "degraded"
+    mark_fresh(store, C, content.LAST_DAY)
+    held.refresh()
+    assert held.status(C).state == "fresh"
