@@ -7,17 +7,20 @@ all. Nothing that Headrace itself does depends on the catalogue.
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from infra.blobs import BlobStat, BlobStore
-from infra.errors import NotFoundError
+from infra.errors import CorruptLakeError, NotFoundError
 from lake.manifests import Manifest, load_manifest, sealed_customers
 from lake.objects import SEALED_TABLES, in_threads
 from lake.parquet import read_metadata
 from schemas.lake_tables import ARRIVED_ON, LAKE_TABLES, RAW_TABLES, LakeTable
+
+logger = logging.getLogger(__name__)
 
 PATH = "catalogue.json"
 RECENT_DAYS = 2
@@ -63,8 +66,15 @@ def read(store: BlobStore) -> dict[str, Any] | None:
 
 
 def _newest_manifests(store: BlobStore) -> list[Manifest]:
-    loaded = in_threads(lambda customer_id: load_manifest(store, customer_id), sealed_customers(store))
-    return [manifest for manifest in loaded if manifest is not None]
+    def newest(customer_id: str) -> Manifest | None:
+        try:
+            return load_manifest(store, customer_id)
+        except CorruptLakeError as error:
+            # Another customer's seal must not fail of it; its own does, and `headrace lake verify` tells.
+            logger.warning("left out of the catalogue: %s", error)
+            return None
+
+    return [found for found in in_threads(newest, sealed_customers(store)) if found is not None]
 
 
 def _raw_folders(store: BlobStore, table: LakeTable, known: Folders) -> Folders:

@@ -142,3 +142,13 @@ def test_page_and_dictionary_are_those_of_this_version(store: DirectoryStore) ->
     before = store.stat(README)
     explain(store, NOON)
     assert store.stat(README) == before
+
+
+def test_a_manifest_that_cannot_be_read_keeps_no_other_customer_from_being_sealed(
+    store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.replace("manifests/broken/0000000001.json", b"not a manifest")
+    append(AppendTable(store, "sales_joined"), 0, [sale(sale_id="1", position=0, customer_id="acme")])
+    assert seal(store, "acme", NOON) is not None
+    assert json.loads(store.read(catalogue.PATH))["tables"]["sales_daily"]["rows"] == 1
+    assert "manifests/broken/0000000001.json: expected a manifest" in caplog.text
