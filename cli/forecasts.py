@@ -18,7 +18,9 @@ from infra.settings import load_settings
 Day = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d"], help="Last day whose sales count; yesterday by default.", show_default=False
+        formats=["%Y-%m-%d"],
+        help="Last day whose sales count; by default yesterday, and the days missed before it.",
+        show_default=False,
     ),
 ]
 OneCustomer = Annotated[
@@ -37,12 +39,21 @@ def add_to(app: typer.Typer) -> None:
 def daily(
     customer: Annotated[str | None, typer.Option(help="Only this customer.", show_default=False)] = None,
     as_of: Day = None,
+    accept: Annotated[
+        list[datetime] | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Take this day as it is, however it looks; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     wait_s: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds at most.")] = 3600,
 ) -> None:
-    """Run the daily flow now: seal, backtest, train, gate, publish."""
+    """Run the daily flow now: seal, check the new days, backtest, train, gate, publish; missed days too."""
     settings, console = load_settings(), terminal()
     with console.status("the daily flow: seal, backtest, train, gate, publish"):
-        outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None)
+        days = [day.date() for day in accept or ()]
+        outcome = run_daily(settings, customer, wait_s, as_of.date() if as_of else None, days)
     console.print(backtest_table(outcome))
     for found in outcome.customers:
         console.print(found.line, markup=False, highlight=False)

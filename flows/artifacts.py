@@ -5,6 +5,9 @@ artifact's key names the customer, so the newest of each customer stands first a
 it.
 """
 
+from collections.abc import Sequence
+from datetime import date
+
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows import report
@@ -15,6 +18,7 @@ from infra.settings import Settings
 from lake.forecasts import ForecastRun
 from lake.manifests import manifest_path
 from ml.backtest import Backtest
+from ml.day_checks import DayFinding
 from ml.panel import Panel
 
 
@@ -56,6 +60,24 @@ def show_run(
             champion=run.details["champion"],
         ),
         description=f"Gate: {about}",
+    )
+
+
+def show_findings(customer_id: str, origin: date, findings: Sequence[DayFinding]) -> None:
+    """Create the artifact of what the checks of the sealed days found, within the flow run that checked them."""
+    rows = [
+        {
+            "Day": f"{one.day}",
+            "What": one.code,
+            "Found": one.text,
+            "Stops training": "yes" if one.is_broken else "no",
+        }
+        for one in findings
+    ]
+    create_table_artifact(
+        key=_key("days", customer_id),
+        table=rows,
+        description=f"Sealed days that are not as usual: {customer_id}, sales up to {origin}",
     )
 
 

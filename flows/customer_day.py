@@ -5,24 +5,26 @@ last day and settings lead to the same run id, and what was published under it s
 twice, or by two processes at once, changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import polars as pl
 
 from flows.outcome import CustomerOutcome, outcome_of_run
-from flows.plan import NoPlan, Plan, plan_forecast, run_id_of
+from flows.plan import NoPlan, Plan, days_due, plan_forecast, run_id_of
 from flows.run_record import backtest_of
 from flows.training_data import days_sold, inputs_of
 from infra.blobs import BlobStore
 from infra.settings import FlowSettings
-from lake.forecasts import ForecastRun, current, forecast_frame, load_run, publish
+from lake.forecasts import ForecastRun, current, forecast_frame, load_run, publish, runs
 from lake.manifests import Manifest, load_manifest
 from lake.news import customers_with_news
 from lake.read import Lake
 from lake.seal import seal
 from ml.backtest import Backtest, backtest, backtest_origins
 from ml.baselines import SeasonalNaive, WeekdayMean
+from ml.day_checks import DayFinding
 from ml.forecast_frame import expected_series
 from ml.forecast_frame import forecast_frame as lay_out
 from ml.gate import Limits, Verdict, judge
@@ -56,6 +58,16 @@ def customers(store: BlobStore) -> list[str]:
 def seal_customer(store: BlobStore, customer_id: str, now: datetime) -> Manifest | None:
     """Seal what has arrived and return the manifest that now stands; None when nothing ever arrived."""
     return seal(store, customer_id, now) or load_manifest(store, customer_id)
+
+
+def days_to_forecast_from(
+    store: BlobStore, manifest: Manifest | None, customer_id: str, through: date, flow: FlowSettings
+) -> list[date]:
+    """The last days of sales of the forecasts that are due, the oldest first; see `plan.days_due`."""
+    if manifest is None:
+        return [through]
+    origins = [run.origin for run in runs(store, customer_id, newest=1)]
+    return days_due(days_sold(manifest, through), origins, through, flow.catch_up_days)
 
 
 def check(
@@ -110,6 +122,19 @@ def _found_again(store: BlobStore, made: ForecastRun, served: ForecastRun | None
         return outcome_of_run(made, "unchanged", (nothing_new,))
     publish(store, made, forecast_frame(store, made))
     return outcome_of_run(made, "published", (f"{nothing_new}, whose publication was completed",))
+
+
+def held_outcome(manifest: Manifest, plan: Plan, findings: Sequence[DayFinding]) -> CustomerOutcome | None:
+    """The outcome of a day that must not be learned from; None when no finding says so."""
+    broken = [finding for finding in findings if finding.is_broken]
+    if not broken:
+        return None
+    days = " ".join(f"--accept {day}" for day in sorted({finding.day for finding in broken}))
+    advice = f"deliver what is missing, or take it as it is: headrace daily --customer {manifest.customer_id} {days}"
+    reasons = (*(finding.line for finding in broken), advice)
+    return CustomerOutcome(
+        manifest.customer_id, "held", reasons, manifest=manifest.seq, origin=plan.origin.isoformat()
+    )
 
 
 def champion_of(store: BlobStore, customer_id: str) -> ForecastRun | None:

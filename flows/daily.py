@@ -5,6 +5,7 @@ a run starts, from the environment of the process that serves the flows.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,19 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import tasks
-from flows.customer_day import model_of
-from flows.outcome import CUSTOMER_TAG, RUN_TAG, STATE_NAMES, CustomerOutcome, joint_verdict, outcome_of_run
+from flows.customer_day import held_outcome, model_of
+from flows.outcome import (
+    CUSTOMER_TAG,
+    RUN_TAG,
+    STATE_NAMES,
+    CustomerOutcome,
+    Verdict,
+    joint_verdict,
+    outcome_of_run,
+)
 from flows.plan import last_day_over
 from flows.publication import run_of
-from infra.blobs import open_dataset
+from infra.blobs import BlobStore, open_dataset
 from infra.settings import CustomerId, Settings, load_settings
 from lake.forecasts import ForecastRun
 from lake.manifests import Manifest, load_manifest
@@ -36,26 +45,30 @@ def _run_name() -> str:
 
 
 @flow(name="daily", flow_run_name=_run_name, timeout_seconds=FLOW_S)
-def daily(customer_id: CustomerId | None = None, as_of: date | None = None) -> State[Any]:
+def daily(
+    customer_id: CustomerId | None = None, as_of: date | None = None, accept: tuple[date, ...] = ()
+) -> State[Any]:
     """Seal what has arrived, train, judge, and publish the forecast of the coming days.
 
-    For each customer: **seal** the days' sales, **check** whether there is enough and anything new,
-    **backtest** the model beside two that learn nothing, **train** it on all days, ask the **gate**, and
-    **publish**. The run ends as
+    For each customer: **seal** the days' sales, **check** whether there is enough and anything new, and whether the
+    new days look whole, **backtest** the model beside two that learn nothing, **train** it on all days, ask the
+    **gate**, and **publish**. Days that were missed are made up for, the oldest first. The run ends as
 
     - **Published**: a new forecast is served,
     - **Refused**: a forecast was made and kept, the gate said no, and the one before stays in use,
+    - **Held**: a sealed day looks broken; nothing was trained, and the forecast in use stays in use,
     - **Unchanged**: nothing arrived since the last run,
     - **Skipped**: there is not enough to forecast from; the message says what is missing,
     - **Failed**: a step broke for a customer; the others were done.
 
     Args:
         customer_id: The customer; none means each of them.
-        as_of: The last day whose sales count; none means yesterday.
+        as_of: The last day whose sales count; none means yesterday, and the days missed before it.
+        accept: Days that are taken as they are, however they look.
     """
     settings = load_settings()
     return _each_customer(
-        settings, customer_id, lambda customer: customer_day(customer, as_of, return_state=True)
+        settings, customer_id, lambda customer: customer_day(customer, as_of, accept, return_state=True)
     )
 
 
@@ -104,11 +117,19 @@ def publish(customer_id: CustomerId, run_id: str | None = None) -> State[Any]:
 
 
 @flow(name="customer-day", flow_run_name=_run_name, timeout_seconds=FLOW_S)
-def customer_day(customer_id: str, as_of: date | None = None) -> State[Any]:
+def customer_day(customer_id: str, as_of: date | None = None, accept: tuple[date, ...] = ()) -> State[Any]:
     """One customer's part of the daily flow."""
     settings, now = load_settings(), datetime.now(UTC)
-    manifest = tasks.seal(open_dataset(settings), customer_id, now)
-    return _forecast(settings, customer_id, manifest, as_of, now, is_trial=False)
+    store = open_dataset(settings)
+    manifest = tasks.seal(store, customer_id, now)
+    through = as_of or last_day_over(now, settings.flow.time_zone)
+    due = [through] if as_of else tasks.find_days(store, manifest, customer_id, through, settings.flow)
+    for day in due[:-1]:
+        get_run_logger().info("%s was missed and is made up for", day)
+        outcome = _forecast(settings, customer_id, manifest, day, now, accept)
+        if outcome.verdict == "held":
+            return _state(outcome)
+    return _state(_forecast(settings, customer_id, manifest, through, now, accept))
 
 
 @flow(name="customer-trial", flow_run_name=_run_name, timeout_seconds=FLOW_S)
@@ -116,28 +137,37 @@ def trial(customer_id: str, as_of: date | None = None) -> State[Any]:
     """One customer's part of the train flow."""
     settings, now = load_settings(), datetime.now(UTC)
     manifest = load_manifest(open_dataset(settings), customer_id)
-    return _forecast(settings, customer_id, manifest, as_of, now, is_trial=True)
+    through = as_of or last_day_over(now, settings.flow.time_zone)
+    return _state(_forecast(settings, customer_id, manifest, through, now, is_trial=True))
 
 
 def _forecast(
     settings: Settings,
     customer_id: str,
     manifest: Manifest | None,
-    as_of: date | None,
+    through: date,
     now: datetime,
+    accept: tuple[date, ...] = (),
     *,
-    is_trial: bool,
-) -> State[Any]:
-    """The steps after the seal."""
+    is_trial: bool = False,
+) -> CustomerOutcome:
+    """The steps after the seal, for one day."""
     store, wanted = open_dataset(settings), settings.flow
-    through = as_of or last_day_over(now, wanted.time_zone)
     plan = tasks.check(store, customer_id, manifest, through, wanted, is_trial=is_trial)
     if isinstance(plan, CustomerOutcome):
-        _tag(plan)
-        if not is_trial:
-            tasks.mark_status(store, plan, through)
-        return _state(plan)
+        return plan if is_trial else _ended(store, plan, through)
     assert manifest is not None, "check gives no plan without a manifest"
+    if not is_trial:
+        findings = tasks.check_days(store, manifest, plan.origin, wanted, accept)
+        if findings:
+            tasks.show_days(customer_id, plan.origin, findings, return_state=True)
+            plan = replace(
+                plan, remarks=(*plan.remarks, *(one.line for one in findings if not one.is_broken))
+            )
+        held = held_outcome(manifest, plan, findings)
+        if held is not None:
+            get_run_logger().warning(held.line)
+            return _ended(store, held, through)
     get_run_logger().info("forecasting from the sales up to %s of manifest %d", plan.origin, manifest.seq)
     panel = tasks.read_panel(store, manifest, plan.origin, wanted.horizon_days)
     tried = tasks.try_models(panel, wanted)
@@ -149,12 +179,18 @@ def _forecast(
         outcome = outcome_of_run(run, "tried", _would_be(run))
     else:
         run = tasks.publish(store, manifest, run, trained, model_of(wanted))
-        outcome = outcome_of_run(run, "published" if run.accepted else "refused", run.reasons)
-        tasks.mark_status(store, outcome, through)
-        _tag(outcome)
+        verdict_word: Verdict = "published" if run.accepted else "refused"
+        outcome = _ended(store, outcome_of_run(run, verdict_word, run.reasons), through)
     # What cannot be shown is still published: the failed task tells of it.
     tasks.show(settings, run, outcome, panel, tried, trained, return_state=True)
-    return _state(outcome)
+    return outcome
+
+
+def _ended(store: BlobStore, outcome: CustomerOutcome, through: date) -> CustomerOutcome:
+    """Say in the lake and on the flow run what the day came to."""
+    tasks.mark_status(store, outcome, through)
+    _tag(outcome)
+    return outcome
 
 
 def _would_be(run: ForecastRun) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 Guarantee: pure; the same days of sales, day and settings give the same plan, and the same inputs the same run id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -70,6 +70,24 @@ def plan_forecast(
         return Plan(last_sale)
     days = "day" if behind == 1 else "days"
     return Plan(last_sale, (f"the last sales are of {last_sale}, {behind} {days} before {through}",))
+
+
+def days_due(
+    sold: Sequence[date], forecast_from: Collection[date], through: date, missed_max: int
+) -> list[date]:
+    """The days to forecast from: those that were missed, the oldest first, and the last one.
+
+    Args:
+        sold: Days with sealed sales up to `through`, in order.
+        forecast_from: Last days of sales of the runs there are.
+        through: The last day whose sales count; always due, since older sales may have changed.
+        missed_max: Days before it that are made up for at most, the newest; there are none without any run.
+    """
+    if not forecast_from or not sold:
+        return [through]
+    newest = max(forecast_from)
+    missed = [day for day in sold[:-1] if day > newest]
+    return [*missed[len(missed) - min(len(missed), missed_max) :], through]
 
 
 def run_id_of(origin: date, inputs: Sequence[SealedObject], flow: FlowSettings) -> str:

@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from flows import customer_day as steps
-from flows import publication, training_data
-from flows.artifacts import show_run
+from flows import day_checks, publication, training_data
+from flows.artifacts import show_findings, show_run
 from infra.errors import UnavailableError
 
 LAKE_STEP_S, BACKTEST_S, TRAIN_S = 2 * 3600, 6 * 3600, 4 * 3600
@@ -55,7 +55,9 @@ def _work_step(name: str, act: Callable[P, R], timeout_s: float) -> Task[P, R]:
 
 list_customers = _lake_step("list customers", steps.customers)
 seal = _lake_step("seal", steps.seal_customer)
+find_days = _lake_step("find the days that are due", steps.days_to_forecast_from)
 check = _lake_step("check", steps.check)
+check_days = _lake_step("check the sealed days", day_checks.check_sealed_days)
 read_panel = _lake_step("read the panel", training_data.read_panel)
 try_models = _work_step("backtest", steps.try_models, BACKTEST_S)
 train = _work_step("train and forecast", steps.train, TRAIN_S)
@@ -64,4 +66,5 @@ judge = _work_step("gate", steps.judge_run, TRAIN_S)
 publish = _lake_step("publish", publication.publish_run)
 mark_status = _lake_step("mark the forecast", publication.mark_status)
 promote = _lake_step("promote", publication.promote)
+show_days = _work_step("show the days", show_findings, SHOW_S)
 show = _work_step("show", show_run, SHOW_S)

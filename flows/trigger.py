@@ -53,7 +53,11 @@ class DailyOutcome:
 
 
 def run_daily(
-    settings: Settings, customer_id: str | None = None, timeout_s: float = 3600.0, as_of: date | None = None
+    settings: Settings,
+    customer_id: str | None = None,
+    timeout_s: float = 3600.0,
+    as_of: date | None = None,
+    accept: Sequence[date] = (),
 ) -> DailyOutcome:
     """Run the daily flow now, and wait for its end.
 
@@ -61,7 +65,8 @@ def run_daily(
         settings: Where the Prefect server and the lake are.
         customer_id: The customer; None means each that has sales in the lake.
         timeout_s: Longest wait for the run's end, seconds.
-        as_of: The last day whose sales count; None means yesterday.
+        as_of: The last day whose sales count; None means yesterday, and the days missed before it.
+        accept: Days that are taken as they are, however they look.
 
     Raises:
         MissingPartError: The server does not answer, or no process has ever served the daily flow.
@@ -72,7 +77,7 @@ def run_daily(
             f"Expected a Prefect server at {settings.prefect}, found none; start it with `headrace up`"
         )
     with _prefect_client(settings) as client:
-        started = _start(client, customer_id, as_of)
+        started = _start(client, customer_id, as_of, accept)
         url = f"{settings.prefect.rstrip('/')}/runs/flow-run/{started.id}"
         ended = _follow(client, started.id, url, timeout_s)
         days = _customer_days(client, started.id)
@@ -102,7 +107,9 @@ def _prefect_client(settings: Settings) -> "Iterator[SyncPrefectClient]":
         yield client
 
 
-def _start(client: "SyncPrefectClient", customer_id: str | None, as_of: date | None) -> "FlowRun":
+def _start(
+    client: "SyncPrefectClient", customer_id: str | None, as_of: date | None, accept: Sequence[date]
+) -> "FlowRun":
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Scheduled
 
@@ -113,7 +120,11 @@ def _start(client: "SyncPrefectClient", customer_id: str | None, as_of: date | N
             "Expected the deployment daily/daily on the Prefect server, found none; "
             "start the process that serves the flows with `headrace up`"
         ) from error
-    parameters = {"customer_id": customer_id, "as_of": as_of.isoformat() if as_of else None}
+    parameters = {
+        "customer_id": customer_id,
+        "as_of": as_of.isoformat() if as_of else None,
+        "accept": [day.isoformat() for day in accept],
+    }
     # The key makes the request safe to repeat, nothing more: a second call is to look at the lake again.
     return client.create_flow_run_from_deployment(
         deployment.id, parameters=parameters, state=Scheduled(), idempotency_key=str(uuid4())

@@ -169,6 +169,31 @@ class GateSettings(BaseModel):
     )
 
 
+class CheckSettings(BaseModel):
+    """What a sealed day is measured by before anything is learned from it, against the same weekday before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_min: float = Field(0.5, ge=0, description="Rows of daily sums ÷ the usual number, at least.")
+    rows_max: float = Field(2.5, gt=1, description="Rows of daily sums ÷ the usual number, at most.")
+    missing_locations_max: float = Field(
+        0.1, ge=0, le=1, description="Share of the locations that usually sell and did not, at most."
+    )
+    refused_max: float = Field(0.1, ge=0, le=1, description="Share of the day's records refused, at most.")
+    unpriced_max: float = Field(
+        0.2, ge=0, le=1, description="Share of rows without a price beyond the usual share, at most."
+    )
+    price_jumps_max: float = Field(
+        0.2, ge=0, le=1, description="Share of products whose price jumped, at most."
+    )
+    price_factor: float = Field(3.0, gt=1, description="Multiple, or its inverse, from which a price jumped.")
+    late_noted: float = Field(0.5, ge=0, le=1, description="Share of late sales from which it is noted.")
+    late_days: int = Field(2, ge=0, description="Days after its own on which a sale is late.")
+    drift_noted: float = Field(
+        0.3, ge=0, le=1, description="Share sold in other departments than usual from which it is noted."
+    )
+
+
 class FlowSettings(BaseModel):
     """When the daily flow runs and what it makes."""
 
@@ -184,7 +209,11 @@ class FlowSettings(BaseModel):
     learner: Literal["lightgbm", "hist_gradient_boosting"] = Field(
         "lightgbm", description="Library that grows the trees: LightGBM, or scikit-learn's own."
     )
+    catch_up_days: int = Field(
+        7, ge=0, le=100, description="Missed days that the daily flow forecasts from after the fact, at most."
+    )
     gate: GateSettings = GateSettings()
+    checks: CheckSettings = CheckSettings()
 
 
 class Settings(BaseSettings):

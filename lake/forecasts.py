@@ -142,11 +142,18 @@ def current(store: BlobStore, customer_id: str) -> ForecastRun | None:
     return found
 
 
-def runs(store: BlobStore, customer_id: str) -> list[ForecastRun]:
-    """All runs of a customer, accepted and refused, the oldest first."""
+def runs(store: BlobStore, customer_id: str, newest: int | None = None) -> list[ForecastRun]:
+    """Runs of a customer, accepted and refused, the oldest first.
+
+    Args:
+        store: The blob store.
+        customer_id: The retailer.
+        newest: How many of those whose names sort last are read, and names begin with the last day of sales; None
+            reads all.
+    """
     pointer = _current_path(customer_id)
-    paths = [path for path in store.list(f"forecast_runs/{customer_id}") if path != pointer]
-    found = [_from_json(store.read(path), path) for path in paths]
+    paths = sorted(path for path in store.list(f"forecast_runs/{customer_id}") if path != pointer)
+    found = [_from_json(store.read(path), path) for path in (paths if newest is None else paths[-newest:])]
     return sorted(found, key=lambda run: (run.made_on, run.manifest, run.run_id))
 
 

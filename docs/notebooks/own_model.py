@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from flows.customer_day import read_panel
 from flows.run_record import backtest_of, details_of, metrics_of
+from flows.training_data import read_panel
 from infra.blobs import open_store
 from infra.settings import load_settings
 from lake.forecasts import ForecastRun, current, publish

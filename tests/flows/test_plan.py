@@ -1,9 +1,9 @@
 """What a forecast is made from, and why there may be none."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
-from flows.plan import NoPlan, Plan, last_day_over, plan_forecast, run_id_of
+from flows.plan import NoPlan, Plan, days_due, last_day_over, plan_forecast, run_id_of
 from infra.settings import FlowSettings
 from lake.manifests import SealedObject
 
@@ -59,3 +59,13 @@ def test_the_run_id_follows_from_the_work_and_sorts_by_day() -> None:
         FlowSettings(learner="hist_gradient_boosting"),
     ):
         assert run_id_of(DAY, [monday], other) != run_id_of(DAY, [monday], flow)
+
+
+def test_missed_days_are_due_the_oldest_first_and_the_last_day_always() -> None:
+    week = [DAY - timedelta(days=back) for back in reversed(range(7))]
+    assert days_due(week, [week[2]], DAY, 7) == week[3:]
+    assert days_due(week, [week[2]], DAY, 1) == week[5:]
+    assert days_due(week, [week[2]], DAY, 0) == [DAY]
+    assert days_due(week, [DAY], DAY, 7) == [DAY]
+    assert days_due(week, [], DAY, 7) == [DAY]
+    assert days_due(week[:5], [week[2]], DAY, 7) == [week[3], DAY]
