@@ -31,6 +31,7 @@ from cli.data import wait_for_deliveries
 from cli.demo import await_lake
 from cli.m5 import import_m5
 from cli.m5_score import score_m5
+from cli.own_token import own_headers
 from cli.stack import Stack
 from cli.stream_view import StreamView
 from flows.trigger import run_daily
@@ -174,9 +175,9 @@ def _check_lake(settings: Settings, sales: int) -> None:
 
 def _served(settings: Settings) -> pl.DataFrame:
     """All forecasts as the endpoint serves them, page by page."""
-    url = f"http://{settings.http_host}:{settings.ports.http}/v1/forecasts"
+    url = f"{settings.http_url}/v1/forecasts"
     pages, cursor = [], None
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=60, headers=own_headers(settings)) as client:
         while True:
             query = {"customer_id": CUSTOMER, "limit": "10000"} | ({"cursor": cursor} if cursor else {})
             answer = client.get(url, params=query).raise_for_status().json()

@@ -7,13 +7,15 @@ import httpx
 import polars as pl
 from rich.console import Console
 
+from cli.own_token import own_headers, page_link
 from cli.simulate import Deliveries
 from cli.tables import backtest_table, deliveries_table, refused_table, titled
 from flows.trigger import DailyOutcome
-from infra.blobs import BlobStore
+from infra.blobs import BlobStore, open_store
 from infra.settings import Settings
 from lake.read import Lake
 from serving.ports import Delivery
+from serving.token_store import TokenStore
 
 REQUEST_TIMEOUT_S = 30.0
 DAYS_SHOWN = 7
@@ -73,8 +75,10 @@ def show(
     checks.append(_show_forecast(settings, console, outcome))
     for check in checks:
         console.print(f"  {'[green]✓[/]' if check.held else '[red]✗[/]'} {check.text}")
-    page = f"http://{settings.http_host}:{settings.ports.http}"
-    console.print(f"\n  page       {page}/\n  API        {page}/docs")
+    link = page_link(settings, TokenStore(open_store(settings)))
+    text = f"\n  page       {link}  (once, for ten minutes; then `headrace page`)"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  API        {settings.http_url}/docs")
     console.print(f"  Prefect    {settings.prefect}\n  lake       {settings.lake_url}")
     return all(check.held for check in checks)
 
@@ -136,10 +140,14 @@ def _show_forecast(settings: Settings, console: Console, outcome: DailyOutcome) 
     """Ask the endpoint for the forecast of one series, as a customer would."""
     if not outcome.customers:
         return Check("no customer has a forecast to ask for", held=False)
-    base = f"http://{settings.http_host}:{settings.ports.http}"
     customer = outcome.customers[0].customer_id
     query = {"customer_id": customer, "limit": str(settings.flow.horizon_days)}
-    answer = httpx.get(f"{base}/v1/forecasts", params=query, timeout=REQUEST_TIMEOUT_S)
+    answer = httpx.get(
+        f"{settings.http_url}/v1/forecasts",
+        params=query,
+        headers=own_headers(settings),
+        timeout=REQUEST_TIMEOUT_S,
+    )
     if answer.status_code != httpx.codes.OK:
         return Check(f"GET {answer.url} answered {answer.status_code}: {answer.text}", held=False)
     rows = answer.json()["forecasts"]

@@ -204,7 +204,9 @@ def http() -> None:
 
     settings = load_settings()
     log_to_stderr(settings)
-    serve_http(admitted(settings))
+    admitted(settings)
+    serve_metrics(settings)
+    serve_http(settings)
 
 
 @app.command()

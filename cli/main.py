@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import data, demo, forecasts, jobs, lake, operate, servers, state
+from cli import data, demo, forecasts, jobs, lake, operate, servers, state, tokens
 from cli.doctor.command import doctor
 from cli.exits import run
 
@@ -21,8 +21,10 @@ demo.add_to(app)
 app.command()(doctor)
 app.command()(state.table)
 app.command()(state.replay)
+app.command()(tokens.page)
 app.add_typer(jobs.app, name="job")
 app.add_typer(servers.app, name="servers")
+app.add_typer(tokens.app, name="token")
 app.add_typer(state.shadows, name="shadow")
 app.add_typer(lake.lake, name="lake")
 app.add_typer(lake.dataset, name="dataset")

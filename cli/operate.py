@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from cli.admission import admitted
+from cli.own_token import page_link
 from cli.parts import SCALED, WORKERS_MAX
 from cli.stack import Stack
 from cli.stream_view import StreamView
@@ -18,8 +19,9 @@ from cli.tables import deliveries_table, lag_table, partition_lag_table, parts_t
 from cli.watch import Moment, watched
 from infra.blobs import open_store
 from infra.errors import MissingPartError, SettingError
-from infra.settings import load_settings
+from infra.settings import Settings, load_settings
 from schemas import catalogue
+from serving.token_store import TokenStore
 
 FOLLOW_POLL_S = 0.3
 
@@ -48,12 +50,14 @@ def up(
 ) -> None:
     """Start every part of the one-machine stack that does not run, and wait until all take work."""
     asked = {name: value for name, value in (("broker", broker), ("lake", lake)) if value is not None}
-    stack, console = Stack(load_settings(**asked), workers_asked(workers or [])), terminal()
+    settings, console = load_settings(**asked), terminal()
+    stack = Stack(settings, workers_asked(workers or []))
     if asked and stack.runs:
         raise SettingError(
             "--broker, --lake: expected a stack that does not run yet, found that it does; `headrace down` first"
         )
     start(stack, console)
+    show_page_link(settings, console)
     if asked:
         words = " ".join(f"HEADRACE_{name.upper()}={value}" for name, value in asked.items())
         console.print(
@@ -91,6 +95,13 @@ def start(stack: Stack, console: Console) -> None:
     for view in stack.views():
         if view.url:
             console.print(f"  {view.name:<16} {view.url}")
+
+
+def show_page_link(settings: Settings, console: Console) -> None:
+    """Print a link into the page, whole on its line."""
+    link = page_link(settings, TokenStore(open_store(settings)))
+    text = f"  into the page    {link}  (once, for ten minutes; then `headrace page`)"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def down() -> None:

@@ -113,7 +113,7 @@ def stack_parts(settings: Settings, workers: Mapping[str, int] | None = None) ->
         port = ports.metrics + number
         command = (*JOBS[name], "--metrics-port", str(port))
         if name == "http":
-            page = f"http://{settings.http_host}:{ports.http}"
+            page = settings.http_url
             parts.append(
                 StackPart(
                     _part(name, 4, *JOBS[name]),

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cli.admission import admitted_to_lake
+from cli.own_token import own_token
 from cli.parts import BROKER, REGISTRY, StackPart, stack_parts, workers_of
+from infra.blobs import open_store
 from infra.errors import MissingPartError
 from infra.kafka import check_broker
 from infra.settings import Settings
 from infra.supervised import PartState, Supervisor
 from schemas import catalogue
+from serving.token_store import TokenStore
 
 READY_TIMEOUT_S = 180.0
 
@@ -65,6 +68,7 @@ class Stack:
         if self._settings.broker:
             check_broker(self._settings)
         admitted_to_lake(self._settings)
+        own_token(self._settings, TokenStore(open_store(self._settings)))
         if not self.runs:
             for part in self.parts:
                 check_port(part)

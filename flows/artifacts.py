@@ -102,7 +102,7 @@ def links_of(settings: Settings, run: ForecastRun) -> dict[str, str]:
     if run.model_path:
         places["Model"] = store.uri(run.model_path)
     places["Manifest"] = store.uri(manifest_path(run.customer_id, run.manifest))
-    page = f"http://{settings.http_host}:{settings.ports.http}/?customer={run.customer_id}"
+    page = f"{settings.http_url}/?customer={run.customer_id}"
     return {"Page": page, **places}
 
 

@@ -77,6 +77,25 @@ class IngestSettings(BaseModel):
     inbox_poll_s: float = Field(2.0, gt=0, description="Time between two looks into the inbox, seconds.")
 
 
+class HttpSettings(BaseModel):
+    """Who may ask the HTTP service, and how much."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: SecretStr | None = Field(
+        None,
+        min_length=32,
+        max_length=200,
+        description="Token of the installation itself, with all scopes, at least 32 characters that cannot be guessed; "
+        "empty means the one in HOME/token that `headrace up` makes.",
+    )
+    requests_per_s: float = Field(
+        100.0,
+        gt=0,
+        description="Requests a second that one token may make of one process, where it says nothing else.",
+    )
+
+
 class StreamSettings(BaseModel):
     """How the stream jobs batch, wait and flush."""
 
@@ -265,6 +284,7 @@ class Settings(BaseSettings):
         default_factory=dict, repr=False, description="Kafka properties passed through to every client."
     )
     ports: PortSettings = PortSettings()
+    http: HttpSettings = HttpSettings()
     s3: S3Settings = S3Settings()
     ingest: IngestSettings = IngestSettings()
     stream: StreamSettings = StreamSettings()
@@ -303,6 +323,12 @@ class Settings(BaseSettings):
     def registry(self) -> str:
         """URL of the schema registry."""
         return self.registry_url or f"http://127.0.0.1:{self.ports.registry}"
+
+    @property
+    def http_url(self) -> str:
+        """URL of the HTTP service as this machine reaches it."""
+        host = "127.0.0.1" if self.http_host in ("0.0.0.0", "::") else self.http_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.ports.http}"
 
     @property
     def prefect(self) -> str:
@@ -352,7 +378,7 @@ def _in_words(item: "ErrorDetails") -> str:
     name = f"{PREFIX}_{'__'.join(str(part) for part in item['loc']).upper()}"
     if item["type"] == "extra_forbidden":
         return _no_setting(name)
-    secret = item["loc"][0] == "kafka" or str(item["loc"][-1]).endswith("_key")
+    secret = item["loc"][0] == "kafka" or str(item["loc"][-1]).endswith(("_key", "token"))
     return f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}" + (
         "" if secret else f"; found {item['input']!r}"
     )

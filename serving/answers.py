@@ -30,7 +30,12 @@ class ProblemAnswer(Answer):
 
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """What the reference says of the problems that an address may answer with, by status."""
-    return {kind.status: {"model": ProblemAnswer, "description": f"{kind.title}."} for kind in kinds}
+    titles: dict[int, list[str]] = {}
+    for kind in kinds:
+        titles.setdefault(kind.status, []).append(f"{kind.title}.")
+    return {
+        status: {"model": ProblemAnswer, "description": " ".join(found)} for status, found in titles.items()
+    }
 
 
 class ReceiptAnswer(Answer):
@@ -248,6 +253,17 @@ class CustomersAnswer(Answer):
     """The customers that delivered anything."""
 
     customers: list[str]
+
+
+class SessionAnswer(Answer):
+    """Whose token or session this is."""
+
+    token_id: str = Field(description="Id of the token.", examples=["3f9c2a61d07b"])
+    name: str = Field(description="Who holds it.", examples=["corner-shops, planning"])
+    scopes: list[str] = Field(description="What it may do: deliver, read, operate.", examples=[["read"]])
+    customer_id: str | None = Field(description="The only customer that it may see; null for all.")
+    location_ids: list[str] = Field(description="The only locations that it may read; none for all.")
+    expires_at: datetime | None = Field(description="When it ends, UTC; null for never.")
 
 
 class PartAnswer(Answer):

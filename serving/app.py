@@ -14,6 +14,7 @@ from infra.blobs import BlobStore
 from infra.settings import Settings
 from lake.read import Lake
 from serving import (
+    access,
     answers,
     delivery_routes,
     edge,
@@ -21,21 +22,26 @@ from serving import (
     master_routes,
     problems,
     service_routes,
+    session_routes,
     stream_routes,
 )
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
 from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
+from serving.rates import Rates
 from serving.service import Service
+from serving.token_store import TokenStore
 from serving.uploads import UploadSlots
 
 DESCRIPTION = (
+    "Every request but those of Service carries a token: `Authorization: Bearer TOKEN`. "
     "Deliver files of sales, locations and products; ask what became of them; read the forecasts. "
     "Days are local days of a location, moments are UTC. Lists come in pages: follow the header Link with "
     "rel=next until there is none. Tables come as JSON, CSV, an Arrow stream or Parquet, as Accept asks."
 )
 EVERYWHERE = answers.problems(problems.INVALID_REQUEST, problems.UNAVAILABLE)
+GUARDED = answers.problems(*access.GUARDS, problems.FOREIGN_CUSTOMER, problems.FOREIGN_LOCATION)
 
 
 def create_app(
@@ -47,6 +53,7 @@ def create_app(
     windows: SalesWindows,
     lags: Lags,
     health: StreamHealth,
+    tokens: TokenStore,
 ) -> FastAPI:
     """The HTTP service.
 
@@ -59,6 +66,7 @@ def create_app(
         windows: Holds windowed sums.
         lags: Knows how far the jobs are behind.
         health: Says whether the stream's side can be used.
+        tokens: Knows who may ask.
     """
     runs = LakeRuns(store)
     service = Service(
@@ -74,14 +82,18 @@ def create_app(
         lags=lags,
         health=health,
         uploads=UploadSlots(),
+        tokens=tokens,
+        rates=Rates(),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.forecasts.start()
+        tokens.start()
         try:
             yield
         finally:
+            tokens.stop()
             service.forecasts.stop()
 
     app = FastAPI(
@@ -98,6 +110,8 @@ def create_app(
     app.state.service = service
     problems.install(app)
     app.add_middleware(edge.Edge)
-    for part in (delivery_routes, forecast_routes, master_routes, stream_routes, service_routes):
+    for part in (session_routes, service_routes):
         app.include_router(part.router, responses=EVERYWHERE)
+    for part in (delivery_routes, forecast_routes, master_routes, stream_routes):
+        app.include_router(part.router, responses={**EVERYWHERE, **GUARDED})
     return app

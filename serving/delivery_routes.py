@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC
 from typing import Annotated, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from serving import cursors
+from serving.access import Caller, Deliverer, Watcher
 from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ReceiptAnswer, problems
 from serving.negotiation import MEDIA_TYPES, Format, choose
 from serving.parameters import (
@@ -29,7 +29,9 @@ from serving.parameters import (
 )
 from serving.ports import Delivery, Receipt
 from serving.problems import (
+    FOREIGN_CUSTOMER,
     FOREIGN_ORIGIN,
+    MISSING_SCOPE,
     NOT_ACCEPTABLE,
     STALE_CURSOR,
     TOO_LARGE,
@@ -61,23 +63,6 @@ ERROR_COLUMNS = (
 ERROR_FORMATS = (Format.JSON, Format.CSV)
 
 
-def check_origin(request: Request) -> None:
-    """Refuse a delivery that a page of another site makes a browser send.
-
-    Raises:
-        Problem: 403.
-    """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        # The browser's own word; it holds behind a proxy that changes Host, too.
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign:
-        raise Problem(FOREIGN_ORIGIN, f"The request comes from {(origin or 'another site')[:200]}.")
-
-
 def check_length(request: Request, bytes_max: int) -> None:
     """Refuse a body that says itself that it is too large, before any of it is read.
 
@@ -99,7 +84,7 @@ def check_length(request: Request, bytes_max: int) -> None:
             "description": "The same bytes were accepted before; this is their id.",
         },
         202: {"description": "Stored and queued; ask for the delivery to learn what became of it."},
-        **problems(UPLOAD_BROKEN, FOREIGN_ORIGIN, UPLOAD_STALLED, TOO_LARGE),
+        **problems(UPLOAD_BROKEN, MISSING_SCOPE, FOREIGN_CUSTOMER, FOREIGN_ORIGIN, UPLOAD_STALLED, TOO_LARGE),
     },
     openapi_extra={
         "requestBody": {
@@ -110,10 +95,14 @@ def check_length(request: Request, bytes_max: int) -> None:
     },
 )
 async def deliver(
-    request: Request, parts: Parts, customer_id: Customer, name: FileName, content: FileContent = None
+    request: Request,
+    parts: Parts,
+    _: Deliverer,
+    customer_id: Customer,
+    name: FileName,
+    content: FileContent = None,
 ) -> Response:
     """Deliver a file of sales, locations, products, prices or events."""
-    check_origin(request)
     bytes_max = parts.settings.ingest.file_bytes_max
     check_length(request, bytes_max)
     pieces = cast("AsyncIterator[bytes]", request.stream())
@@ -146,6 +135,7 @@ def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
 @router.get("/v1/deliveries", response_model=DeliveriesAnswer)
 def list_deliveries(
     parts: Parts,
+    _: Watcher,
     customer_id: Customer,
     state: DeliveryStates = None,
     cursor: Cursor = None,
@@ -162,14 +152,14 @@ def list_deliveries(
     )
 
 
-def known_delivery(parts: Service, delivery_id: int) -> Delivery:
-    """A delivery that exists.
+def known_delivery(parts: Service, caller: Caller, delivery_id: int) -> Delivery:
+    """A delivery that exists and that the caller may see; whether there is one of another customer is not told.
 
     Raises:
         Problem: 404.
     """
     delivery = parts.deliveries.get(delivery_id)
-    if delivery is None:
+    if delivery is None or not caller.sees(delivery.customer_id):
         raise Problem(UNKNOWN_DELIVERY, f"No delivery has the id {delivery_id}.")
     return delivery
 
@@ -177,9 +167,9 @@ def known_delivery(parts: Service, delivery_id: int) -> Delivery:
 @router.get(
     "/v1/deliveries/{delivery_id}", response_model=DeliveryAnswer, responses=problems(UNKNOWN_DELIVERY)
 )
-def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
+def show_delivery(parts: Parts, caller: Watcher, delivery_id: DeliveryId) -> DeliveryAnswer:
     """Show what became of a delivery."""
-    return delivery_answer(known_delivery(parts, delivery_id))
+    return delivery_answer(known_delivery(parts, caller, delivery_id))
 
 
 @router.get(
@@ -193,6 +183,7 @@ def show_delivery(parts: Parts, delivery_id: DeliveryId) -> DeliveryAnswer:
 def list_errors(
     request: Request,
     parts: Parts,
+    caller: Watcher,
     delivery_id: DeliveryId,
     cursor: Cursor = None,
     limit: Limit = 100,
@@ -204,7 +195,7 @@ def list_errors(
     wrong are passed over.
     """
     chosen = choose(request.headers.get("accept"), form, ERROR_FORMATS)
-    delivery = known_delivery(parts, delivery_id)
+    delivery = known_delivery(parts, caller, delivery_id)
     query = ("errors", delivery_id)
     seen, offset = ("", 0) if cursor is None else cursors.decode_number(cursor, query)
     accepted_on = delivery.accepted_at.astimezone(UTC).date()

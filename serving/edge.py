@@ -1,4 +1,4 @@
-"""What surrounds every request: its time is measured, its answer guarded, its unexpected failure answered.
+"""What surrounds every request: its time is measured, its answer guarded and written down, its failure answered.
 
 Guarantee: a failure that nothing else caught is logged with its traceback and answered with a problem
 document that shows nothing of it. Metrics name the route's template, never the address asked, so their number
@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra import telemetry
+from serving import audit
 from serving.problems import INTERNAL, Problem, problem_response
 
 logger = logging.getLogger(__name__)
@@ -63,3 +64,4 @@ class Edge:
             method = scope["method"] if scope["method"] in METHODS else "other"
             seconds = time.perf_counter() - started
             telemetry.http_seconds.labels(method, route, str(status)).observe(seconds)
+            audit.record(scope, status, seconds)

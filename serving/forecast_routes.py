@@ -5,6 +5,7 @@ other formats as columns, and always in headers. All rows of an answer are of on
 stays in the run that the first page was of.
 """
 
+import zlib
 from typing import Annotated
 
 import polars as pl
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from lake.forecast_status import ForecastStatus
 from serving import cursors
+from serving.access import Caller, Reader
 from serving.answers import ForecastsAnswer, HistoryAnswer, RunAnswer, RunsAnswer, problems
 from serving.forecast_run import RunTable, Selection
 from serving.negotiation import FORMATS, Format, choose
@@ -41,6 +43,7 @@ ORIGIN_HEADERS = {
     "Headrace-Manifest": "manifest",
 }
 HISTORY_DAYS_MAX = 1_100
+VARY = "Accept, Authorization, Cookie"
 
 
 def run_to_read(
@@ -65,10 +68,11 @@ def run_to_read(
     return run, position
 
 
-def etag_of(run: RunTable, status: ForecastStatus, form: Format) -> str:
-    """The entity tag of an answer from a run; the address says which of its rows."""
+def etag_of(run: RunTable, status: ForecastStatus, form: Format, caller: Caller) -> str:
+    """The entity tag of an answer from a run; the address, and what the caller may see, say which of its rows."""
     degraded = f".{status.as_of}" if status.state == "degraded" else ""
-    return f'"{run.origin.run_id}{degraded}.{form.value}"'
+    seen = "" if caller.location_ids is None else f".{zlib.crc32(repr(caller.location_ids).encode()):x}"
+    return f'"{run.origin.run_id}{degraded}.{form.value}{seen}"'
 
 
 def is_known(request: Request, etag: str) -> bool:
@@ -94,6 +98,7 @@ def origin_columns(run: RunTable) -> list[pl.Expr]:
 def list_forecasts(
     request: Request,
     parts: Parts,
+    caller: Reader,
     customer_id: Customer,
     location_id: Location = None,
     product_id: Product = None,
@@ -106,13 +111,13 @@ def list_forecasts(
     """Read the published forecasts, sorted by location, product and day."""
     check_days(start, end)
     chosen = choose(request.headers.get("accept"), form, tuple(Format))
-    wanted = Selection(location_id, product_id, start, end)
+    wanted = Selection(location_id, product_id, start, end, caller.location_ids)
     query = ("forecasts", customer_id, location_id, product_id, str(start), str(end))
     run, position = run_to_read(parts, customer_id, cursor, query)
     headers = {name: str(run.origin.fields()[field]) for name, field in ORIGIN_HEADERS.items()}
     status = parts.forecasts.status(customer_id)
-    headers |= {"Headrace-Forecast-State": status.state, "ETag": etag_of(run, status, chosen)}
-    headers |= {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+    headers |= {"Headrace-Forecast-State": status.state, "ETag": etag_of(run, status, chosen, caller)}
+    headers |= {"Cache-Control": "private, no-cache", "Vary": VARY}
     if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     rows, following = run.page(wanted, position, limit)
@@ -127,6 +132,7 @@ def list_forecasts(
 @router.get("/v1/forecasts/runs", response_model=RunsAnswer)
 def list_runs(
     parts: Parts,
+    _: Reader,
     customer_id: Customer,
     limit: Annotated[int, Query(ge=1, le=200, description="Most runs, the newest first.")] = 20,
 ) -> RunsAnswer:
@@ -168,6 +174,7 @@ def list_runs(
 def list_history(
     request: Request,
     parts: Parts,
+    _: Reader,
     customer_id: Customer,
     location_id: Annotated[
         str, Query(max_length=ID_CHARS_MAX, description="The location.", examples=["berlin-1"])

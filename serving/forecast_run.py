@@ -4,7 +4,7 @@ Guarantee: a run never changes, so a position in it means the same on every page
 binary searches, not a scan; no day of another series is touched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -20,12 +20,16 @@ COLUMNS = (*KEYS, "mean", *QUANTILES)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which forecasts are asked for; None leaves a dimension open. Both days are inclusive."""
+    """Which forecasts are asked for; None leaves a dimension open. Both days are inclusive.
+
+    With `location_ids` none but these locations are, whichever `location_id` is asked for.
+    """
 
     location_id: str | None = None
     product_id: str | None = None
     start: date | None = None
     end: date | None = None
+    location_ids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class RunTable:
         """The narrowest contiguous stretch of rows that holds all that is wanted."""
         if wanted.location_id is None:
             return 0, len(self.codes)
+        if wanted.location_ids is not None and wanted.location_id not in wanted.location_ids:
+            return 0, 0
         first, stop = self.locations.get(wanted.location_id, (0, 0))
         if wanted.product_id is None:
             return first, stop
@@ -118,18 +124,24 @@ class RunTable:
 
     def _places(self, wanted: Selection, first: int, stop: int) -> npt.NDArray[np.int64] | None:
         """The wanted rows between `first` and `stop`; None means all of them."""
-        if wanted.location_id is not None and wanted.product_id is not None:
-            return None
+        rows: slice | npt.NDArray[np.int64] = slice(first, stop)
+        if wanted.location_id is None and wanted.location_ids is not None:
+            rows = self._rows_of(wanted.location_ids, first, stop)
         masks = []
-        if wanted.product_id is not None:
-            masks.append(self.codes[first:stop] == self.products.get(wanted.product_id, -1))
-        if wanted.start is not None:
-            masks.append(self.days[first:stop] >= _day(wanted.start))
-        if wanted.end is not None:
-            masks.append(self.days[first:stop] <= _day(wanted.end))
-        if not masks:
-            return None
-        return np.flatnonzero(np.logical_and.reduce(masks)) + first
+        if wanted.product_id is not None and wanted.location_id is None:
+            masks.append(self.codes[rows] == self.products.get(wanted.product_id, -1))
+        if wanted.location_id is None or wanted.product_id is None:
+            masks += [self.days[rows] >= _day(wanted.start)] if wanted.start is not None else []
+            masks += [self.days[rows] <= _day(wanted.end)] if wanted.end is not None else []
+        if isinstance(rows, slice):
+            return np.flatnonzero(np.logical_and.reduce(masks)) + first if masks else None
+        return rows[np.logical_and.reduce(masks)] if masks else rows
+
+    def _rows_of(self, location_ids: Iterable[str], first: int, stop: int) -> npt.NDArray[np.int64]:
+        """The rows of some locations between `first` and `stop`, in the run's order."""
+        found = sorted(self.locations[one] for one in set(location_ids) if one in self.locations)
+        stretches = [np.arange(max(low, first), min(high, stop), dtype=np.int64) for low, high in found]
+        return np.concatenate(stretches) if stretches else np.empty(0, np.int64)
 
 
 def _day(day: date) -> int:

@@ -1,11 +1,13 @@
 """The running state of locations and products, as another service or the page asks for it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 from fastapi import APIRouter, Request, Response
 
 from serving import cursors
+from serving.access import Anyone, Reader
 from serving.answers import CustomersAnswer, LocationsAnswer, ProductsAnswer, problems
 from serving.negotiation import Format, choose
 from serving.parameters import Ask, Cursor, Customer, Limit, Search
@@ -82,16 +84,19 @@ def master_page(
 
 
 @router.get("/v1/customers", response_model=CustomersAnswer)
-def list_customers(parts: Parts) -> CustomersAnswer:
-    """List the customers that delivered anything or have sales in the lake."""
+def list_customers(parts: Parts, caller: Anyone) -> CustomersAnswer:
+    """List the customers that delivered anything or have sales in the lake, as far as the token is for them."""
     found = {*parts.deliveries.customers(), *parts.lake.customers()}
-    return CustomersAnswer(customers=sorted(found))
+    if caller.token.customer_id is not None:
+        found.add(caller.token.customer_id)  # Also before its first delivery: the page begins with it.
+    return CustomersAnswer(customers=sorted(filter(caller.sees, found)))
 
 
 @router.get("/v1/locations", response_model=LocationsAnswer, responses=RESPONSES)
 def list_locations(
     request: Request,
     parts: Parts,
+    caller: Reader,
     customer_id: Customer,
     q: Search = None,
     cursor: Cursor = None,
@@ -101,6 +106,8 @@ def list_locations(
     """List a customer's locations as they stand."""
     chosen = choose(request.headers.get("accept"), form, tuple(Format))
     table = parts.master.locations(customer_id)
+    if caller.location_ids is not None:
+        table = replace(table, rows=table.rows.filter(pl.col("location_id").is_in(caller.location_ids)))
     return page_response(request, master_page(table, customer_id, LOCATION_COLUMNS, q, cursor, limit), chosen)
 
 
@@ -108,6 +115,7 @@ def list_locations(
 def list_products(
     request: Request,
     parts: Parts,
+    _: Reader,
     customer_id: Customer,
     q: Search = None,
     cursor: Cursor = None,

@@ -93,11 +93,48 @@ TOO_MANY_UPLOADS = Kind(
     "As many uploads as can be taken are under way",
     "Try again after the time in Retry-After.",
 )
+NOT_SIGNED_IN = Kind(
+    "not-signed-in",
+    401,
+    "This address is for those with a token",
+    "Send the header Authorization: Bearer TOKEN. The operator makes tokens by headrace token make, and a link "
+    "into the page by headrace page.",
+)
+MISSING_SCOPE = Kind(
+    "missing-scope",
+    403,
+    "The token may not do this",
+    "Use a token with the scope named in detail; the operator makes it.",
+)
+FOREIGN_CUSTOMER = Kind(
+    "foreign-customer",
+    403,
+    "The token is for another customer",
+    "Ask for the customer named in detail.",
+)
+FOREIGN_LOCATION = Kind(
+    "foreign-location",
+    403,
+    "The token is for other locations",
+    "Ask for a location named by GET /v1/session, or use a token for all of them.",
+)
+TOO_MANY_REQUESTS = Kind(
+    "too-many-requests",
+    429,
+    "More requests than this caller may make",
+    "Wait for the seconds in Retry-After, and ask for more rows at once instead of more often.",
+)
+SPENT_LINK = Kind(
+    "spent-link",
+    410,
+    "This link into the page is spent",
+    "Make another by headrace page; each works once, for ten minutes.",
+)
 FOREIGN_ORIGIN = Kind(
     "foreign-origin",
     403,
-    "A page of another site may not deliver",
-    "Send the file from this service's page or a program.",
+    "A page of another site may not change anything here",
+    "Send the request from this service's page or a program.",
 )
 UNAVAILABLE = Kind(
     "unavailable",
@@ -132,6 +169,12 @@ KINDS: tuple[Kind, ...] = (
     UPLOAD_BROKEN,
     UPLOAD_STALLED,
     TOO_MANY_UPLOADS,
+    NOT_SIGNED_IN,
+    MISSING_SCOPE,
+    FOREIGN_CUSTOMER,
+    FOREIGN_LOCATION,
+    TOO_MANY_REQUESTS,
+    SPENT_LINK,
     FOREIGN_ORIGIN,
     UNAVAILABLE,
     NOT_FOUND,

@@ -11,6 +11,8 @@ from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
 from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
+from serving.rates import Rates
+from serving.token_store import TokenStore
 from serving.uploads import UploadSlots
 
 
@@ -30,10 +32,12 @@ class Service:
     lags: Lags
     health: StreamHealth
     uploads: UploadSlots
+    tokens: TokenStore
+    rates: Rates
 
 
-def of_request(request: Request) -> Service:
-    """The service that a request came to."""
+async def of_request(request: Request) -> Service:
+    """The service that a request came to. Not a plain function: each of those takes a turn in a thread."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service

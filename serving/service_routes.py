@@ -12,7 +12,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from serving.answers import PartAnswer, ReadyAnswer
+from serving.access import GUARDS, Operator
+from serving.answers import PartAnswer, ReadyAnswer, problems
 from serving.ports import PartHealth
 from serving.problems import KINDS, NOT_FOUND, Problem
 from serving.problems import MEDIA_TYPE as PROBLEM_TYPE
@@ -24,6 +25,7 @@ router = APIRouter(tags=["Service"])
 ASSETS: Mapping[str, str] = {
     "app.js": "text/javascript; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
+    "entry.js": "text/javascript; charset=utf-8",
     "chart.js": "text/javascript; charset=utf-8",
     "deliveries.js": "text/javascript; charset=utf-8",
     "picker.js": "text/javascript; charset=utf-8",
@@ -82,8 +84,12 @@ def readiness(parts: Parts) -> Response:
     )
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics() -> Response:
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **problems(*GUARDS)},
+)
+def metrics(_: Operator) -> Response:
     """Metrics of this process for Prometheus."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -4,6 +4,7 @@ import polars as pl
 from fastapi import APIRouter, Request, Response
 
 from serving import cursors
+from serving.access import Operator, Reader
 from serving.answers import LagAnswer, LagsAnswer, WindowsAnswer, problems
 from serving.negotiation import FORMATS, Format, choose
 from serving.parameters import (
@@ -42,6 +43,7 @@ _SEPARATOR = "\0"
 def list_windows(
     request: Request,
     parts: Parts,
+    caller: Reader,
     customer_id: Customer,
     location_id: Location = None,
     product_id: Product = None,
@@ -64,6 +66,7 @@ def list_windows(
     equal = {"location_id": location_id, "product_id": product_id, "window": window, "final": final}
     wanted = [pl.lit(value=True)]
     wanted += [pl.col(name) == value for name, value in equal.items() if value is not None]
+    wanted += [pl.col("location_id").is_in(caller.location_ids)] if caller.location_ids is not None else []
     wanted += [pl.col("starts_on") >= start] if start is not None else []
     wanted += [pl.col("starts_on") <= end] if end is not None else []
     query = ("windows", customer_id, *equal.values(), str(start), str(end))
@@ -80,7 +83,7 @@ def list_windows(
 
 
 @router.get("/v1/lags", response_model=LagsAnswer)
-def list_lags(parts: Parts) -> LagsAnswer:
+def list_lags(parts: Parts, _: Operator) -> LagsAnswer:
     """Say how far each job is behind its input, by partition."""
     found = [
         LagAnswer(job=one.job, topic=one.topic, partition=one.partition, messages=one.messages, end=one.end)

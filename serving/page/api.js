@@ -46,6 +46,18 @@ export async function ask(path, parameters, signal) {
   return answer.json();
 }
 
+// A request that changes something; what it sends is JSON.
+export async function change(method, path, body) {
+  let answer;
+  try {
+    const headers = body ? { "Content-Type": "application/json" } : {};
+    answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  } catch {
+    throw new Trouble("The service cannot be reached.", OFFLINE);
+  }
+  if (!answer.ok) throw troubleOf(answer.status, await answer.text());
+}
+
 // Null where the service says that there is none.
 export async function askOrNone(path, parameters, signal) {
   try {

@@ -3,6 +3,7 @@
 import { address, ask, askOrNone, Trouble } from "./api.js";
 import { Chart, daysOf } from "./chart.js";
 import { Deliveries } from "./deliveries.js";
+import { Entry } from "./entry.js";
 import { Picker } from "./picker.js";
 import { Stream } from "./stream.js";
 import { Windows } from "./windows.js";
@@ -18,6 +19,8 @@ const chart = new Chart(get("chart"));
 const deliveries = new Deliveries(get);
 const windows = new Windows(get);
 const stream = new Stream(get);
+const entry = new Entry(get, () => begin());
+let session = { scopes: [], location_ids: [] };
 let asked = 0;
 let timer = 0;
 let underWay = 0;
@@ -80,7 +83,8 @@ async function guarded(work) {
     await work();
     tell(null);
   } catch (error) {
-    if (error.name !== "AbortError") tell(error);
+    if (error.status === 401) entry.show(true);
+    else if (error.name !== "AbortError") tell(error);
   }
 }
 
@@ -100,7 +104,7 @@ async function showCustomer(wanted = {}) {
   locations.show(chosen.location);
   products.show(chosen.product);
   remember();
-  await together(showForecast(), showWindows(), showDeliveries(true), stream.show(chosen.customer));
+  await together(showForecast(), showWindows(), showDeliveries(true), showStream());
 }
 
 // The parts of the page stand on different services: trouble in one must not hide the others.
@@ -116,7 +120,16 @@ async function showWindows() {
   else await windows.show({ customer_id: customer, location_id: place.id, product_id: thing.id });
 }
 
+const may = (scope) => session.scopes.includes(scope);
+// Deliveries hold all locations at once: a token for some of them sees none.
+const seesDeliveries = () => !session.location_ids.length;
+
+async function showStream() {
+  if (may("operate")) await stream.show(chosen.customer);
+}
+
 async function showDeliveries(anew) {
+  if (!seesDeliveries()) return;
   await (anew ? deliveries.show(chosen.customer) : deliveries.refresh());
   underWay = await deliveries.underWay();
   showFreshness();
@@ -253,7 +266,7 @@ function start(customer, wanted = {}) {
   if (![...select.options].some((one) => one.value === customer)) select.append(new Option(customer, customer));
   select.value = customer;
   select.disabled = false;
-  get("deliveries").hidden = false;
+  get("deliveries").hidden = !seesDeliveries();
   get("customer-label").hidden = false;
   document.querySelector(".controls").hidden = false;
   return guarded(() => showCustomer(wanted));
@@ -270,7 +283,7 @@ async function again() {
     if (!chosen.customer) await begin();
     else {
       await guarded(async () => {
-        await together(showDeliveries(false), showWindows(), stream.show(chosen.customer));
+        await together(showDeliveries(false), showWindows(), showStream());
         if (document.activeElement !== chart.svg && get("chart").matches(":not(:hover)")) await showForecast();
       });
     }
@@ -281,6 +294,9 @@ async function again() {
 async function begin() {
   await guarded(async () => {
     const query = new URLSearchParams(location.search);
+    session = await ask("/v1/session");
+    entry.show(false);
+    get("deliver").hidden = !may("deliver");
     const { customers } = await ask("/v1/customers");
     get("customer").replaceChildren(...customers.map((one) => new Option(one, one)));
     const customer = query.get("customer") || customers[0];
@@ -318,5 +334,6 @@ document.addEventListener("visibilitychange", () => {
 });
 
 useTheme(localStorage.getItem("theme"));
+await entry.byLink();
 await begin();
 later();

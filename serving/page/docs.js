@@ -74,7 +74,8 @@ function example(document, method, path, operation) {
   const text = `${location.origin}${target}${[...query].length ? `?${query}` : ""}`;
   // A file sent with -T is streamed; with --data-binary curl would read all of it into memory first.
   const file = method === "post" ? ` -X POST -T ${query.get("name") || "file"}` : "";
-  return element("code", { class: "example" }, `curl${file} '${text}'`);
+  const token = operation.security ? ` -H "Authorization: Bearer $TOKEN"` : "";
+  return element("code", { class: "example" }, `curl${token}${file} '${text}'`);
 }
 
 function operationCard(document, method, path, operation) {

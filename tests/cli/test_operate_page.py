@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from cli.demo import await_lake
+from cli.own_token import own_headers
 from cli.tables import terminal
 from infra.settings import Settings, settings_environment
 from tests.cli.commands import headrace
@@ -67,7 +68,9 @@ def desk(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     assert delivered.returncode == 0, delivered.stdout
     await_lake(stack, terminal())
     url = f"http://127.0.0.1:{stack.ports.http}/v1/deliveries"
-    newest = httpx.get(url, params={"customer_id": "acme"}).json()["deliveries"][0]
+    newest = httpx.get(url, params={"customer_id": "acme"}, headers=own_headers(stack)).json()["deliveries"][
+        0
+    ]
     assert (newest["valid"], newest["invalid"]) == (2, 2)
     own = {
         "DELIVERY": str(newest["delivery_id"]),

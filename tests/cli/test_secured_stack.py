@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.own_token import own_headers
 from infra.blobs import open_store
 from infra.settings import PortSettings, Settings, StreamSettings, load_settings, settings_environment
 from lake.read import Lake
@@ -87,7 +88,10 @@ def test_a_delivery_is_judged_and_lies_in_the_lake(stack: Settings) -> None:
     assert found.returncode == 0, found.stdout
     assert headrace(stack, "status").returncode == 0
     answer = httpx.get(
-        f"http://127.0.0.1:{stack.ports.http}/v1/deliveries", params={"customer_id": "acme"}, timeout=30
+        f"{stack.http_url}/v1/deliveries",
+        params={"customer_id": "acme"},
+        headers=own_headers(stack),
+        timeout=30,
     )
     told = {item["name"]: item["valid"] for item in answer.raise_for_status().json()["deliveries"]}
     assert told["sales.csv"] > 0

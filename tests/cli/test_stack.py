@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.own_token import own_headers
 from infra.kafka import producer
 from infra.settings import Settings, settings_environment
 from schemas.catalogue import SALES_INPUT
@@ -49,7 +50,11 @@ def sales_file(folder: Path, name: str, ids: range) -> Path:
 def answer_of(settings: Settings, name: str) -> dict[str, object]:
     """What the endpoint says of the newest delivery of this file name."""
     url = f"http://127.0.0.1:{settings.ports.http}/v1/deliveries"
-    found = httpx.get(url, params={"customer_id": CUSTOMER}, timeout=30).raise_for_status().json()
+    found = (
+        httpx.get(url, params={"customer_id": CUSTOMER}, headers=own_headers(settings), timeout=30)
+        .raise_for_status()
+        .json()
+    )
     return next(item for item in found["deliveries"] if item["name"] == name)
 
 

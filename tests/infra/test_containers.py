@@ -67,7 +67,7 @@ def test_no_password_has_a_default_and_without_one_nothing_starts() -> None:
         assert rest.startswith(":?"), f"{name} may be missing"
     for service, one in SERVICES.items():
         for name, value in one.get("environment", {}).items():
-            if re.search("PASSWORD|SECRET|AUTH_STRING", name):
+            if re.search("PASSWORD|SECRET|TOKEN|AUTH_STRING", name):
                 assert re.search(secret, value), f"{service}: {name} is written in the file"
 
 
@@ -116,7 +116,7 @@ def test_each_job_is_found_by_prometheus_at_its_own_port() -> None:
         one["job_name"]: (one["dns_sd_configs"][0]["names"], one["dns_sd_configs"][0]["port"])
         for one in PROMETHEUS["scrape_configs"]
     }
-    assert found == {name: ([name], 18080 if name == "http" else 18100) for name in JOB_SERVICES}
+    assert found == {name: ([name], 18100) for name in JOB_SERVICES}
     missing = next(rule for rule in ALERTS if rule["alert"] == "HeadraceJobMissing")
     assert missing["expr"].endswith(f"< {len(JOB_SERVICES)}")
     assert f"of {len(JOB_SERVICES)} services" in missing["annotations"]["summary"]

@@ -81,7 +81,7 @@ def test_a_profile_changes_defaults_and_what_is_set_by_name_wins(
 
 def test_every_setting_says_what_it_is() -> None:
     nested: list[type[BaseModel]] = [type(value) for _, value in Settings() if isinstance(value, BaseModel)]
-    assert len(nested) == 5
+    assert len(nested) == 6
     models: list[type[BaseModel]] = [Settings, *nested]
     for model in models:
         for name, field in model.model_fields.items():

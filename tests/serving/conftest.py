@@ -9,16 +9,20 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from infra.blobs import BlobStore, open_store
-from infra.settings import IngestSettings, Settings, load_settings
+from infra.settings import HttpSettings, IngestSettings, Settings, load_settings
 from serving.app import create_app
+from serving.token_store import TokenStore
+from serving.tokens import SCOPES
 from tests.serving import lake_content as content
-from tests.serving.parts import MemoryStream
+from tests.serving.parts import MemoryStream, header_of_new
 
 FILE_BYTES_MAX = 50_000_000
+FAST = HttpSettings(requests_per_s=10_000)
+"""Tests ask faster than people; those of the rate give their tokens one of their own."""
 
 
 def settings_of(folder: Path) -> Settings:
-    return load_settings(home=folder, ingest=IngestSettings(file_bytes_max=FILE_BYTES_MAX))
+    return load_settings(home=folder, ingest=IngestSettings(file_bytes_max=FILE_BYTES_MAX), http=FAST)
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +57,25 @@ def store(settings: Settings) -> BlobStore:
 
 
 @pytest.fixture
-def app(settings: Settings, filled: BlobStore, stream: MemoryStream) -> FastAPI:
-    """The service on the filled lake."""
-    return create_app(settings, filled, stream, stream, stream, stream, stream, stream)
+def tokens(store: BlobStore) -> TokenStore:
+    """The tokens of the service."""
+    return TokenStore(store)
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
-    """A client of the service."""
-    with TestClient(app) as made:
+def headers(tokens: TokenStore) -> dict[str, str]:
+    """The header of somebody who may do everything."""
+    return header_of_new(tokens, *SCOPES)
+
+
+@pytest.fixture
+def app(settings: Settings, filled: BlobStore, stream: MemoryStream, tokens: TokenStore) -> FastAPI:
+    """The service on the filled lake."""
+    return create_app(settings, filled, stream, stream, stream, stream, stream, stream, tokens)
+
+
+@pytest.fixture
+def client(app: FastAPI, headers: dict[str, str]) -> Iterator[TestClient]:
+    """A client of the service that may do everything."""
+    with TestClient(app, headers=headers) as made:
         yield made

@@ -19,8 +19,23 @@ from serving.ports import (
     State,
     WindowTable,
 )
+from serving.token_store import TokenStore
+from serving.tokens import Scope, made_token, new_secret
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def header_of_new(tokens: TokenStore, *scopes: Scope, **more: object) -> dict[str, str]:
+    """The header of a new token's holder.
+
+    Args:
+        tokens: Where it is kept.
+        scopes: What it may do.
+        more: Further fields of the token.
+    """
+    secret = new_secret()
+    tokens.add(made_token(secret, "somebody", "a test", scopes, **more))
+    return {"Authorization": f"Bearer {secret}"}
 
 
 class MemoryStream:

@@ -14,6 +14,7 @@ from infra.blobs import BlobStore
 from infra.settings import Settings
 from serving.answers import DeliveriesAnswer, DeliveryAnswer, ErrorsAnswer, ReceiptAnswer
 from serving.app import create_app
+from serving.token_store import TokenStore
 from tests.serving import lake_content as content
 from tests.serving.conftest import FILE_BYTES_MAX
 from tests.serving.parts import MemoryStream
@@ -61,7 +62,7 @@ def test_a_file_that_says_it_is_too_large_is_refused_unread(client: TestClient, 
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    ("sent", "status"),
     [
         ({"Origin": "http://testserver"}, 202),
         ({"Origin": "http://evil.example"}, 403),
@@ -71,14 +72,12 @@ def test_a_file_that_says_it_is_too_large_is_refused_unread(client: TestClient, 
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
 )
-def test_a_page_of_another_site_cannot_deliver(
-    client: TestClient, headers: dict[str, str], status: int
-) -> None:
+def test_a_page_of_another_site_cannot_deliver(client: TestClient, sent: dict[str, str], status: int) -> None:
     answer = client.post(
         "/v1/deliveries",
         params={"customer_id": C, "name": "sales.csv"},
         content=b"x",
-        headers=headers,
+        headers=sent,
     )
     assert answer.status_code == status
 
@@ -114,12 +113,15 @@ def test_a_report_says_what_was_refused_and_what_it_waits_for(
 
 
 @pytest.fixture
-def refused(settings: Settings, store: BlobStore, stream: MemoryStream) -> TestClient:
+def refused(
+    settings: Settings, store: BlobStore, stream: MemoryStream, tokens: TokenStore, headers: dict[str, str]
+) -> TestClient:
     """A service on a lake with 25 refused records of delivery 5, between those of two others."""
     for delivery_id, count in ((4, 3), (5, 25), (6, 4)):
         stream.add(delivery_id, C, state="done", records=100, by_code={"unknown_product": count})
         content.write_errors(store, delivery_id, count)
-    return TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream))
+    app = create_app(settings, store, stream, stream, stream, stream, stream, stream, tokens)
+    return TestClient(app, headers=headers)
 
 
 def errors(client: TestClient, **parameters: str) -> ErrorsAnswer:
@@ -166,10 +168,11 @@ def test_refused_records_come_as_csv_and_the_rest_by_its_link(refused: TestClien
 
 
 def test_what_is_not_in_the_lake_yet_is_counted_but_not_listed(
-    settings: Settings, store: BlobStore, stream: MemoryStream
+    settings: Settings, store: BlobStore, stream: MemoryStream, tokens: TokenStore, headers: dict[str, str]
 ) -> None:
     stream.add(5, C, state="judging", records=100, by_code={"unknown_product": 7})
-    client = TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream))
+    app = create_app(settings, store, stream, stream, stream, stream, stream, stream, tokens)
+    client = TestClient(app, headers=headers)
     found = errors(client)
     assert (found.total, found.listed, found.errors) == (7, 0, [])
 

@@ -18,6 +18,7 @@ from lake.forecast_status import mark_degraded, mark_fresh
 from serving.answers import ForecastsAnswer, HistoryAnswer, RunsAnswer
 from serving.app import create_app
 from serving.forecast_run import COLUMNS, KEYS
+from serving.token_store import TokenStore
 from tests.serving import lake_content as content
 from tests.serving.parts import MemoryStream
 
@@ -198,10 +199,11 @@ def test_the_runs_say_which_is_published(client: TestClient) -> None:
 
 
 def test_a_forecast_that_is_older_than_it_should_be_says_so_and_why(
-    settings: Settings, store: BlobStore, stream: MemoryStream
+    settings: Settings, store: BlobStore, stream: MemoryStream, tokens: TokenStore, headers: dict[str, str]
 ) -> None:
     mark_degraded(store, C, content.LAST_DAY, ("wrmsse is worse",), "2026-11-21-a")
-    with TestClient(create_app(settings, store, stream, stream, stream, stream, stream, stream)) as client:
+    app = create_app(settings, store, stream, stream, stream, stream, stream, stream, tokens)
+    with TestClient(app, headers=headers) as client:
         assert ask(client).json()["detail"] == f"The customer {C} has no published run: wrmsse is worse"
         content.publish(store, RUN, PUBLISHED)
         stale = ask(client)

@@ -16,6 +16,7 @@ from serving.app import create_app
 from serving.forecast_run import RunTable, Selection
 from serving.forecast_store import ForecastStore
 from serving.lake_runs import LakeRuns
+from serving.token_store import TokenStore
 from tests.serving import lake_content as content
 from tests.serving.parts import MemoryStream
 
@@ -125,11 +126,11 @@ def test_a_refused_run_is_not_served(store: BlobStore, source: Switchable) -> No
 
 
 def test_a_reader_pages_on_in_the_run_it_began_with(
-    settings: Settings, store: BlobStore, stream: MemoryStream
+    settings: Settings, store: BlobStore, stream: MemoryStream, tokens: TokenStore, headers: dict[str, str]
 ) -> None:
     publish(store, 1)
-    app = create_app(settings, store, stream, stream, stream, stream, stream, stream)
-    client, held = TestClient(app), app.state.service.forecasts
+    app = create_app(settings, store, stream, stream, stream, stream, stream, stream, tokens)
+    client, held = TestClient(app, headers=headers), app.state.service.forecasts
     page = client.get("/v1/forecasts", params={"customer_id": C, "limit": 15}).json()
     rows = page["forecasts"]
     publish(store, 2)

@@ -80,13 +80,13 @@ def test_what_cannot_be_reached_is_told_with_a_time_to_come_again(
 
 
 def test_a_failure_of_the_service_shows_nothing_of_its_inside(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: FastAPI, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: ForecastStore, customer_id: str) -> None:
         raise ZeroDivisionError(f"secret of {customer_id}")
 
     monkeypatch.setattr(ForecastStore, "current", fail)
-    answer = TestClient(app).get("/v1/forecasts", params={"customer_id": C})
+    answer = TestClient(app, headers=headers).get("/v1/forecasts", params={"customer_id": C})
     assert_problem(answer, 500, "internal")
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -43,13 +43,15 @@ def pieces(count: int) -> Iterator[bytes]:
         yield PIECE
 
 
-def test_a_big_body_is_never_whole_in_memory(served: str, stream: MemoryStream) -> None:
+def test_a_big_body_is_never_whole_in_memory(
+    served: str, stream: MemoryStream, headers: dict[str, str]
+) -> None:
     count = FILE_BYTES_MAX // len(PIECE) - 1
     # What the first request of a process imports and builds is not the body's.
-    assert httpx.post(served + ADDRESS, content=b"x", timeout=60).status_code == 202
+    assert httpx.post(served + ADDRESS, content=b"x", headers=headers, timeout=60).status_code == 202
     tracemalloc.start()
     try:
-        answer = httpx.post(served + ADDRESS, content=pieces(count), timeout=60)
+        answer = httpx.post(served + ADDRESS, content=pieces(count), headers=headers, timeout=60)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -62,20 +64,24 @@ def test_a_big_body_is_never_whole_in_memory(served: str, stream: MemoryStream) 
     assert peak_bytes < FILE_BYTES_MAX / 5
 
 
-def test_a_body_that_grows_too_large_is_refused_while_it_arrives(served: str, stream: MemoryStream) -> None:
+def test_a_body_that_grows_too_large_is_refused_while_it_arrives(
+    served: str, stream: MemoryStream, headers: dict[str, str]
+) -> None:
     endless = pieces(10 * FILE_BYTES_MAX // len(PIECE))
     try:
-        assert httpx.post(served + ADDRESS, content=endless, timeout=60).status_code == 413
+        assert httpx.post(served + ADDRESS, content=endless, headers=headers, timeout=60).status_code == 413
     except httpx.WriteError:
         # The service has answered and closed; a client that only writes sees nothing but that.
         assert next(endless, None) is not None
     assert stream.kept == {}
 
 
-def test_half_a_body_is_not_accepted(served: str, app: FastAPI, stream: MemoryStream) -> None:
+def test_half_a_body_is_not_accepted(served: str, stream: MemoryStream, headers: dict[str, str]) -> None:
     host, port = served.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as sender:
-        head = f"POST {ADDRESS} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {10 * len(PIECE)}\r\n\r\n"
+        token = f"Authorization: {headers['Authorization']}"
+        length = f"Content-Length: {10 * len(PIECE)}"
+        head = f"POST {ADDRESS} HTTP/1.1\r\nHost: {host}\r\n{token}\r\n{length}\r\n\r\n"
         sender.sendall(head.encode() + PIECE)
         deadline = time.monotonic() + 20
         while stream.reading == 0 and time.monotonic() < deadline:
@@ -85,4 +91,4 @@ def test_half_a_body_is_not_accepted(served: str, app: FastAPI, stream: MemorySt
     assert stream.reading == 0
     assert stream.kept == {}
     # The slot is free again, and the same file sent whole is taken.
-    assert httpx.post(served + ADDRESS, content=PIECE * 10, timeout=30).status_code == 202
+    assert httpx.post(served + ADDRESS, content=PIECE * 10, headers=headers, timeout=30).status_code == 202

@@ -1,0 +1,106 @@
+"""Sessions: how a browser is let in, who it is then, and how it leaves.
+
+Guarantee: the secret of a session stands in a cookie that no script can read and no other site can send. It is
+another than the token's, has the token's rights, ends with it, and after 12 hours at the latest.
+"""
+
+from typing import Annotated, Self
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.access import COOKIE, Anyone, Caller, check_origin, check_rate, cookie, signed_in
+from serving.answers import SessionAnswer, problems
+from serving.problems import FOREIGN_ORIGIN, NOT_SIGNED_IN, SPENT_LINK, TOO_MANY_REQUESTS, Problem
+from serving.service import Parts
+from serving.token_store import SESSION_LIFE
+from serving.tokens import SECRET_CHARS_MAX
+
+router = APIRouter(tags=["Access"])
+
+ENTRIES_PER_S = 5.0
+"""Most tries to get in that one process answers in a second, whoever makes them."""
+
+
+class Entry(BaseModel):
+    """With what a session is opened: a token, or the code of a link. One of them is needed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: str | None = Field(None, min_length=1, max_length=SECRET_CHARS_MAX, description="A token.")
+    code: str | None = Field(
+        None,
+        min_length=1,
+        max_length=SECRET_CHARS_MAX,
+        description="What `headrace page` prints behind `#enter=`.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.token is None) == (self.code is None):
+            raise ValueError("expected a token or a code, and not both")
+        return self
+
+
+def session_answer(caller: Caller) -> SessionAnswer:
+    """Who is in, as the answers show it."""
+    token = caller.token
+    return SessionAnswer(
+        token_id=token.parent or token.token_id,
+        name=token.name,
+        scopes=list(token.scopes),
+        customer_id=token.customer_id,
+        location_ids=list(caller.location_ids or ()),
+        expires_at=token.expires_at,
+    )
+
+
+@router.post(
+    "/v1/session",
+    response_model=SessionAnswer,
+    responses=problems(NOT_SIGNED_IN, FOREIGN_ORIGIN, SPENT_LINK, TOO_MANY_REQUESTS),
+)
+async def open_session(request: Request, response: Response, parts: Parts, entry: Entry) -> SessionAnswer:
+    """Open a session of a browser, by a token or by the code of a link; it is kept in a cookie."""
+    check_origin(request)
+    check_rate(parts, "entries", ENTRIES_PER_S)
+    if entry.code is not None:
+        token = await anyio.to_thread.run_sync(parts.tokens.follow_link, entry.code)
+        if token is None:
+            raise Problem(SPENT_LINK, "The code is not known, was used, or is older than ten minutes.")
+    else:
+        token = await signed_in(parts, entry.token)
+    secret = await anyio.to_thread.run_sync(parts.tokens.open_session, token)
+    session = parts.tokens.find(secret)
+    assert session is not None
+    request.state.caller = caller = Caller(session)
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION_LIFE.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return session_answer(caller)
+
+
+@router.get("/v1/session", response_model=SessionAnswer)
+async def show_session(caller: Anyone) -> SessionAnswer:
+    """Show whose token or session this is, and what it may do."""
+    return session_answer(caller)
+
+
+@router.delete("/v1/session", status_code=204, responses=problems(FOREIGN_ORIGIN))
+async def end_session(
+    request: Request, parts: Parts, session: Annotated[str | None, Depends(cookie)]
+) -> Response:
+    """End the session of this browser; a token stays as it is."""
+    check_origin(request)
+    found = parts.tokens.find(session) if session else None
+    if found is not None and found.parent is not None:
+        await anyio.to_thread.run_sync(parts.tokens.revoke, found.token_id)
+    answer = Response(status_code=204)
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
