@@ -5,9 +5,10 @@ disk of their own where one can be had, and each job has a clock of its own wher
 """
 
 import os
+import signal
 import subprocess
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,22 @@ class Installation:
         wait_until(lambda: process.poll() is not None or is_ready(port), f"a second {name}")
         return process
 
+    def kill(self, name: str) -> None:
+        """Kill the process of a part; its supervisor starts it again."""
+        while True:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid(name), signal.SIGKILL)
+                return
+
+    def pause(self, name: str) -> int:
+        """Stop the process of a part until it is sent SIGCONT; the answer is its id."""
+        while True:
+            pid = self.pid(name)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                if _lives(pid):
+                    return pid
+
     def pid(self, name: str) -> int:
         """The process of a part, waited for while it is being started again."""
         found = [0]
@@ -164,7 +181,7 @@ class Installation:
             if state.given_up:
                 raise AssertionError(f"the supervisor has given up {name}: {state.detail}")
             found[0] = state.pid
-            return state.pid > 0
+            return state.pid > 0 and _lives(state.pid)
 
         wait_until(runs, f"the process of {name}")
         return found[0]
@@ -177,3 +194,9 @@ def is_ready(port: int) -> bool:
             return b"\nheadrace_ready 1.0" in answer.read()
     except OSError:
         return False
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process is there; one that was killed a moment ago may still be known to its supervisor."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return told.stdout.strip()[:1] not in ("", "Z")

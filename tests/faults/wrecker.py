@@ -75,21 +75,19 @@ class Wrecker:
             time.sleep(fault.for_s)
             server.start()
         else:
-            os.kill(self._place.pid(fault.target), signal.SIGKILL)
+            self._place.kill(fault.target)
         self.kills += 1
 
     def _taken_over(self, fault: Fault) -> None:
         """A worker is silent for so long that its group gives its work to another, and then wakes up."""
         second = self._place.second(fault.target, "1")
-        pid = self._place.pid(fault.target)
-        os.kill(pid, signal.SIGSTOP)
+        pid = self._place.pause(fault.target)
         time.sleep(fault.for_s)
         self._wake(pid, fault.target, second)
 
     def _namesake(self, fault: Fault) -> None:
         """A worker is silent while another takes its very name, and then wakes up."""
-        pid = self._place.pid(fault.target)
-        os.kill(pid, signal.SIGSTOP)
+        pid = self._place.pause(fault.target)
         second = self._place.second(fault.target, "0")
         time.sleep(fault.for_s)
         self._wake(pid, fault.target, second)
@@ -157,7 +155,7 @@ class Wrecker:
                 self.done[fault.kind] -= 1
                 return
             if fault.kind == "commit_killed":
-                os.kill(self._place.pid(fault.target), signal.SIGKILL)
+                self._place.kill(fault.target)
                 self.kills += 1
             time.sleep(fault.for_s)
 
