@@ -40,7 +40,7 @@ DESCRIPTION = (
     "Days are local days of a location, moments are UTC. Lists come in pages: follow the header Link with "
     "rel=next until there is none. Tables come as JSON, CSV, an Arrow stream or Parquet, as Accept asks."
 )
-EVERYWHERE = answers.problems(problems.INVALID_REQUEST, problems.UNAVAILABLE)
+EVERYWHERE = answers.problems(problems.INVALID_REQUEST, problems.TOO_BUSY, problems.UNAVAILABLE)
 GUARDED = answers.problems(*access.GUARDS, problems.FOREIGN_CUSTOMER, problems.FOREIGN_LOCATION)
 
 

@@ -29,6 +29,7 @@ from serving.parameters import (
 )
 from serving.ports import Delivery, Receipt
 from serving.problems import (
+    BAD_CURSOR,
     FOREIGN_CUSTOMER,
     FOREIGN_ORIGIN,
     MISSING_SCOPE,
@@ -132,7 +133,7 @@ def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
     return DeliveryAnswer.model_validate(asdict(delivery))
 
 
-@router.get("/v1/deliveries", response_model=DeliveriesAnswer)
+@router.get("/v1/deliveries", response_model=DeliveriesAnswer, responses=problems(BAD_CURSOR))
 def list_deliveries(
     parts: Parts,
     _: Watcher,
@@ -177,7 +178,7 @@ def show_delivery(parts: Parts, caller: Watcher, delivery_id: DeliveryId) -> Del
     response_model=ErrorsAnswer,
     responses={
         200: {"content": {MEDIA_TYPES[form]: {} for form in ERROR_FORMATS}},
-        **problems(UNKNOWN_DELIVERY, NOT_ACCEPTABLE, STALE_CURSOR),
+        **problems(BAD_CURSOR, UNKNOWN_DELIVERY, NOT_ACCEPTABLE, STALE_CURSOR),
     },
 )
 def list_errors(

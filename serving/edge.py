@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra import telemetry
 from serving import audit
-from serving.problems import INTERNAL, Problem, problem_response
+from serving.problems import INTERNAL, TOO_BUSY, Problem, problem_response
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,18 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+REQUESTS_MAX = 512
+"""Most requests at once in one process; each further one is told to come again, at once and at little cost."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Edge:
-    """Measures requests and adds the headers above to every answer."""
+    """Bounds and measures requests and adds the headers above to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -51,8 +55,13 @@ class Edge:
                     headers.setdefault(name, value)
             await send(message)
 
+        self._running += 1
         try:
-            await self._app(scope, receive, guarded)
+            if self._running > REQUESTS_MAX:
+                busy = Problem(TOO_BUSY, f"{REQUESTS_MAX} requests are under way.", {"Retry-After": "1"})
+                await problem_response(busy, scope["path"])(scope, receive, guarded)
+            else:
+                await self._app(scope, receive, guarded)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if begun:
@@ -60,6 +69,7 @@ class Edge:
             failure = problem_response(Problem(INTERNAL, "An unexpected error was logged."), scope["path"])
             await failure(scope, receive, guarded)
         finally:
+            self._running -= 1
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in METHODS else "other"
             seconds = time.perf_counter() - started

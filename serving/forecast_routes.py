@@ -48,24 +48,24 @@ VARY = "Accept, Authorization, Cookie"
 
 def run_to_read(
     parts: Service, customer_id: str, cursor: str | None, query: tuple[object, ...]
-) -> tuple[RunTable, int]:
-    """The run that a request reads, and the row in it to begin at.
+) -> tuple[RunTable, ForecastStatus, int]:
+    """The run that a request reads, how the customer's forecasts stand, and the row to begin at.
 
     Raises:
         Problem: 404 when no run is published; 410 when the cursor's run is gone.
     """
     if cursor is None:
-        run = parts.forecasts.current(customer_id)
-        if run is None:
+        held = parts.forecasts.published(customer_id)
+        if held is None:
             why = parts.forecasts.status(customer_id).reasons
             text = f"The customer {customer_id} has no published run"
             raise Problem(NO_FORECAST, f"{text}: {'; '.join(why)}" if why else f"{text}.")
-        return run, 0
+        return held.run, held.status, 0
     run_id, position = cursors.decode_number(cursor, query)
     run = parts.forecasts.run(customer_id, run_id)
     if run is None:
         raise Problem(STALE_CURSOR, f"The run {run_id} has been replaced since.")
-    return run, position
+    return run, parts.forecasts.status(customer_id), position
 
 
 def etag_of(run: RunTable, status: ForecastStatus, form: Format, caller: Caller) -> str:
@@ -113,9 +113,8 @@ def list_forecasts(
     chosen = choose(request.headers.get("accept"), form, tuple(Format))
     wanted = Selection(location_id, product_id, start, end, caller.location_ids)
     query = ("forecasts", customer_id, location_id, product_id, str(start), str(end))
-    run, position = run_to_read(parts, customer_id, cursor, query)
+    run, status, position = run_to_read(parts, customer_id, cursor, query)
     headers = {name: str(run.origin.fields()[field]) for name, field in ORIGIN_HEADERS.items()}
-    status = parts.forecasts.status(customer_id)
     headers |= {"Headrace-Forecast-State": status.state, "ETag": etag_of(run, status, chosen, caller)}
     headers |= {"Cache-Control": "private, no-cache", "Vary": VARY}
     if is_known(request, headers["ETag"]):

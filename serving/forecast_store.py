@@ -97,18 +97,22 @@ class ForecastStore:
         Raises:
             UnavailableError: It is not held and the lake does not answer.
         """
+        held = self.published(customer_id)
+        return held.run if held else None
+
+    def published(self, customer_id: str) -> Held | None:
+        """The customer's published run with its status, both of one moment; blocks and raises as `current`."""
         held = self._use(customer_id)
         if held is None:
             with self._load_lock:
                 # Another request may have loaded it while this one waited.
                 held = self._use(customer_id) or self._look(customer_id, None)
-        return held.run if held else None
+        return held
 
     def status(self, customer_id: str) -> ForecastStatus:
         """Whether the customer's published run is the one that should be; blocks and raises as `current`."""
-        if self.current(customer_id) is not None and (held := self._use(customer_id)) is not None:
-            return held.status
-        return self._source.status(customer_id)
+        held = self.published(customer_id)
+        return held.status if held else self._source.status(customer_id)
 
     def run(self, customer_id: str, run_id: str) -> RunTable | None:
         """A run that is held: the published one or the one before it; None when it is neither.

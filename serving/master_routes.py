@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request, Response
@@ -9,10 +10,10 @@ from fastapi import APIRouter, Request, Response
 from serving import cursors
 from serving.access import Anyone, Reader
 from serving.answers import CustomersAnswer, LocationsAnswer, ProductsAnswer, problems
-from serving.negotiation import Format, choose
+from serving.negotiation import FORMATS, Format, choose
 from serving.parameters import Ask, Cursor, Customer, Limit, Search
 from serving.ports import MasterTable
-from serving.problems import NOT_ACCEPTABLE
+from serving.problems import BAD_CURSOR, NOT_ACCEPTABLE
 from serving.service import Parts
 from serving.tables import Page, page_response
 
@@ -39,7 +40,10 @@ PRODUCT_COLUMNS = (
     "ended_on",
     "delivery_id",
 )
-RESPONSES = problems(NOT_ACCEPTABLE)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": FORMATS},
+    **problems(BAD_CURSOR, NOT_ACCEPTABLE),
+}
 
 
 def matching(rows: pl.DataFrame, key: str, text: str | None) -> pl.DataFrame:

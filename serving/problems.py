@@ -136,6 +136,12 @@ FOREIGN_ORIGIN = Kind(
     "A page of another site may not change anything here",
     "Send the request from this service's page or a program.",
 )
+TOO_BUSY = Kind(
+    "too-busy",
+    503,
+    "As many requests as can be taken are under way",
+    "Try again after the time in Retry-After.",
+)
 UNAVAILABLE = Kind(
     "unavailable",
     503,
@@ -176,6 +182,7 @@ KINDS: tuple[Kind, ...] = (
     TOO_MANY_REQUESTS,
     SPENT_LINK,
     FOREIGN_ORIGIN,
+    TOO_BUSY,
     UNAVAILABLE,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,

@@ -13,7 +13,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.access import GUARDS, Operator
-from serving.answers import PartAnswer, ReadyAnswer, problems
+from serving.answers import PartAnswer, ProblemAnswer, ReadyAnswer, problems
+from serving.examples import EXAMPLES
 from serving.ports import PartHealth
 from serving.problems import KINDS, NOT_FOUND, Problem
 from serving.problems import MEDIA_TYPE as PROBLEM_TYPE
@@ -102,25 +103,28 @@ def openapi(request: Request) -> Response:
         {"slug": kind.slug, "status": kind.status, "title": kind.title, "action": kind.action}
         for kind in KINDS
     ]
-    shown = {**document, "paths": with_problem_types(document["paths"]), "x-problems": kinds}
+    shown = {**document, "paths": described(document["paths"]), "x-problems": kinds}
     return Response(orjson.dumps(shown), headers=CACHE, media_type="application/json")
 
 
-def with_problem_types(paths: dict[str, Any]) -> dict[str, Any]:
-    """The addresses with their problem documents under the type that they are sent with."""
-    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
-
-    def answer(given: dict[str, Any]) -> dict[str, Any]:
-        schemas = [content.get("schema") for content in given.get("content", {}).values()]
-        return {**given, "content": problem} if problem[PROBLEM_TYPE]["schema"] in schemas else given
-
+def described(paths: dict[str, Any]) -> dict[str, Any]:
+    """The addresses with an example of each JSON answer, and problems under the type that they are sent with."""
     return {
         path: {
             method: {
                 **operation,
-                "responses": {status: answer(one) for status, one in operation["responses"].items()},
+                "responses": {status: _described(one) for status, one in operation["responses"].items()},
             }
             for method, operation in methods.items()
         }
         for path, methods in paths.items()
     }
+
+
+def _described(answer: dict[str, Any]) -> dict[str, Any]:
+    shown = {}
+    for media_type, content in answer.get("content", {}).items():
+        name = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
+        example = {"example": EXAMPLES[name]} if name in EXAMPLES else {}
+        shown[PROBLEM_TYPE if name == ProblemAnswer.__name__ else media_type] = {**content, **example}
+    return {**answer, **({"content": shown} if shown else {})}

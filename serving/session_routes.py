@@ -4,11 +4,11 @@ Guarantee: the secret of a session stands in a cookie that no script can read an
 another than the token's, has the token's rights, ends with it, and after 12 hours at the latest.
 """
 
-from typing import Annotated, Self
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.access import COOKIE, Anyone, Caller, check_origin, check_rate, cookie, signed_in
 from serving.answers import SessionAnswer, problems
@@ -23,24 +23,23 @@ ENTRIES_PER_S = 5.0
 """Most tries to get in that one process answers in a second, whoever makes them."""
 
 
-class Entry(BaseModel):
-    """With what a session is opened: a token, or the code of a link. One of them is needed."""
+Secret = Annotated[str, Field(min_length=1, max_length=SECRET_CHARS_MAX, examples=["headrace_…"])]
+
+
+class ByToken(BaseModel):
+    """A session is opened by a token."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    token: str | None = Field(None, min_length=1, max_length=SECRET_CHARS_MAX, description="A token.")
-    code: str | None = Field(
-        None,
-        min_length=1,
-        max_length=SECRET_CHARS_MAX,
-        description="What `headrace page` prints behind `#enter=`.",
-    )
+    token: Secret = Field(description="A token.")
 
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.token is None) == (self.code is None):
-            raise ValueError("expected a token or a code, and not both")
-        return self
+
+class ByCode(BaseModel):
+    """A session is opened by the code of a link."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: Secret = Field(description="What `headrace page` prints behind `#enter=`.")
 
 
 def session_answer(caller: Caller) -> SessionAnswer:
@@ -61,11 +60,13 @@ def session_answer(caller: Caller) -> SessionAnswer:
     response_model=SessionAnswer,
     responses=problems(NOT_SIGNED_IN, FOREIGN_ORIGIN, SPENT_LINK, TOO_MANY_REQUESTS),
 )
-async def open_session(request: Request, response: Response, parts: Parts, entry: Entry) -> SessionAnswer:
+async def open_session(
+    request: Request, response: Response, parts: Parts, entry: ByToken | ByCode
+) -> SessionAnswer:
     """Open a session of a browser, by a token or by the code of a link; it is kept in a cookie."""
     check_origin(request)
     check_rate(parts, "entries", ENTRIES_PER_S)
-    if entry.code is not None:
+    if isinstance(entry, ByCode):
         token = await anyio.to_thread.run_sync(parts.tokens.follow_link, entry.code)
         if token is None:
             raise Problem(SPENT_LINK, "The code is not known, was used, or is older than ten minutes.")

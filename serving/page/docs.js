@@ -62,6 +62,13 @@ function answers(document, operation) {
   return table(["Answer", "Types", "What it holds"], rows);
 }
 
+function sample(operation) {
+  const found = Object.values(operation.responses).flatMap((answer) => Object.values(answer.content || {}))
+    .map((content) => content.example).find((one) => one !== undefined);
+  return found === undefined ? null : element("details", {}, element("summary", {}, "An answer"),
+    element("pre", {}, element("code", {}, JSON.stringify(found, null, 2))));
+}
+
 function example(document, method, path, operation) {
   const query = new URLSearchParams();
   let target = path;
@@ -84,7 +91,7 @@ function operationCard(document, method, path, operation) {
     element("h2", { id: `${id}-title` }, element("span", { class: "pill" }, method.toUpperCase()), " ", element("code", {}, path)),
     element("p", {}, operation.description || operation.summary),
     operation.requestBody?.description ? element("p", {}, `Body: ${operation.requestBody.description}`) : null,
-    example(document, method, path, operation), parameters(document, operation), answers(document, operation));
+    example(document, method, path, operation), parameters(document, operation), answers(document, operation), sample(operation));
 }
 
 const description = await ask("/openapi.json");

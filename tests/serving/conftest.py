@@ -14,7 +14,7 @@ from serving.app import create_app
 from serving.token_store import TokenStore
 from serving.tokens import SCOPES
 from tests.serving import lake_content as content
-from tests.serving.parts import MemoryStream, header_of_new
+from tests.serving.parts import MemoryStream, header_of_new, listening
 
 FILE_BYTES_MAX = 50_000_000
 FAST = HttpSettings(requests_per_s=10_000)
@@ -79,3 +79,10 @@ def client(app: FastAPI, headers: dict[str, str]) -> Iterator[TestClient]:
     """A client of the service that may do everything."""
     with TestClient(app, headers=headers) as made:
         yield made
+
+
+@pytest.fixture
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of the service, listening for real."""
+    with listening(app) as address:
+        yield address

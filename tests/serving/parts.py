@@ -1,11 +1,17 @@
 """The stream's side as the service sees it, held in memory: every Protocol of `serving.ports`."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 import polars as pl
+import uvicorn
+from fastapi import FastAPI
 
 from infra.errors import DeliveryError, UnavailableError
 from serving.ports import (
@@ -36,6 +42,29 @@ def header_of_new(tokens: TokenStore, *scopes: Scope, **more: object) -> dict[st
     secret = new_secret()
     tokens.add(made_token(secret, "somebody", "a test", scopes, **more))
     return {"Authorization": f"Bearer {secret}"}
+
+
+@contextmanager
+def listening(app: FastAPI, stop_s: float = 30) -> Iterator[str]:
+    """The address of a service that listens for real, until the end of the block.
+
+    Args:
+        app: The service.
+        stop_s: Longest wait for what is under way at the end.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(stop_s)
 
 
 class MemoryStream:

@@ -85,7 +85,7 @@ def test_a_failure_of_the_service_shows_nothing_of_its_inside(
     def fail(_: ForecastStore, customer_id: str) -> None:
         raise ZeroDivisionError(f"secret of {customer_id}")
 
-    monkeypatch.setattr(ForecastStore, "current", fail)
+    monkeypatch.setattr(ForecastStore, "published", fail)
     answer = TestClient(app, headers=headers).get("/v1/forecasts", params={"customer_id": C})
     assert_problem(answer, 500, "internal")
     assert "secret" not in answer.text

@@ -168,3 +168,19 @@ def test_errors_are_described_with_the_type_they_are_sent_with(client: TestClien
         for status, answer in operation["responses"].items():
             if status[0] in "45" and path != "/readyz":
                 assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_every_answer_in_json_has_an_example(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    for path, method, operation in described(document):
+        for status, answer in operation["responses"].items():
+            for media_type, shown in answer.get("content", {}).items():
+                if "json" in media_type:
+                    assert shown["example"], (path, method, status)
+
+
+def test_every_parameter_that_is_needed_has_an_example(client: TestClient) -> None:
+    for path, _, operation in described(client.get("/openapi.json").json()):
+        for parameter in operation.get("parameters", []):
+            if parameter["required"]:
+                assert parameter.get("examples") or parameter["schema"]["examples"], (path, parameter["name"])

@@ -2,15 +2,11 @@
 
 import hashlib
 import socket
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
 
 import httpx
-import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from tests.serving import lake_content as content
 from tests.serving.conftest import FILE_BYTES_MAX
@@ -18,24 +14,6 @@ from tests.serving.parts import MemoryStream
 
 ADDRESS = f"/v1/deliveries?customer_id={content.CUSTOMER}&name=sales.csv"
 PIECE = bytes(range(256)) * 256
-
-
-@pytest.fixture
-def served(app: FastAPI) -> Iterator[str]:
-    """The address of the service, listening for real."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + 30
-            while not server.started and time.monotonic() < deadline:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(30)
 
 
 def pieces(count: int) -> Iterator[bytes]:
