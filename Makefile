@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults fuzz audit stack-up stack-down check check-containers containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults fuzz audit stack-up stack-down check check-containers check-kubernetes containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ check: $(READY) ## Formatting, lint, types and the direction of imports
 check-containers: $(READY) ## The container deployment, without an engine (needs Go, some minutes the first time)
 	$(BIN)/hadolint infra/containers/Containerfile infra/containers/minio.Containerfile
 	$(BIN)/python -m infra.containers.checking
+
+check-kubernetes: $(READY) ## The Kubernetes deployment, without a cluster (needs Go)
+	$(BIN)/python -m infra.kubernetes.checking
 
 containers-env: ## Write infra/containers/.env with fresh passwords, if it is not there
 	$(PYTHON) -m infra.containers.passwords

@@ -184,12 +184,16 @@ def test_the_wheel_holds_what_the_packages_read_at_run_time(tmp_path: Path) -> N
 JOB_PACKAGES = ("infra", "schemas", "lake", "ml", "stream_jobs", "flows", "serving", "cli")
 
 
+DEPLOYMENTS = ("infra/containers/", "infra/kubernetes/")
+
+
 def test_the_image_is_built_from_what_the_wheel_needs() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert [line for line in lines if not line.startswith(("#", "!"))] == [
         "*",
         "**/__pycache__",
         "infra/containers",
+        "infra/kubernetes",
     ]
     kept = {line[1:] for line in lines if line.startswith("!")}
     assert kept == {"pyproject.toml", "README.md", "requirements", *JOB_PACKAGES}
