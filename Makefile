@@ -5,7 +5,7 @@ READY := .venv/.ready
 PACKAGES := infra schemas lake ml stream_jobs flows serving cli tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-once test test-slow test-stack test-faults fuzz audit stack-up stack-down check check-containers check-kubernetes containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
+.PHONY: help demo demo-once test test-slow test-stack test-faults fuzz audit docs-site stack-up stack-down check check-containers check-kubernetes containers-env docs format lock bench-channel bench-restore bench-latency bench-m5 clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ fuzz: $(READY) ## Damaged files and messages for readers and decoder; INPUTS=100
 
 audit: .tools/audit/.ready ## Known weaknesses of the libraries in use, by PyPI's and OSV's advisories
 	.tools/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/runtime.txt
+
+docs-site: .tools/docs/.ready ## The documents as a site, in .tools/site; a broken link stops it
+	NO_MKDOCS_2_WARNING=1 .tools/docs/bin/mkdocs build --strict --quiet --site-dir .tools/site
 
 .tools/%/.ready: requirements/%.txt
 	test -x .tools/$*/bin/python || $(PYTHON) -m venv .tools/$*

@@ -77,12 +77,22 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
+def decisions() -> str:
+    """Every decision by its title."""
+    lines = ["# Decisions", "", "Half a page each. This page is written by `make docs`.", ""]
+    for path in sorted((ROOT / "docs" / "decisions").glob("0*.md")):
+        number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(". ")
+        lines.append(f"- {number}: [{title}]({path.name})")
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "house.md": house,
     "settings.md": settings,
     "commands.md": commands,
     "lake.md": lambda: guide.markdown(".headrace/lake"),
     "data-dictionary.md": dictionary.markdown,
+    "decisions/index.md": decisions,
 }
 
 

@@ -52,17 +52,32 @@ daily = lake.daily(customer, as_of=manifest).polars()
 print(
     f"{customer}, {manifest.first_sold_on} to {manifest.last_sold_on}: {daily.height:,} rows, manifest {manifest.seq}"
 )
-daily.group_by("location_id").agg(pl.col("quantity", "revenue").sum(), pl.col("product_id").n_unique()).sort(
-    "location_id"
-)
+daily.group_by("location_id").agg(
+    pl.col("quantity", "revenue").sum(), pl.col("product_id").n_unique()
+).sort("location_id")
 
 # %%
 by_day = daily.group_by("sold_on").agg(pl.col("quantity").sum()).sort("sold_on")
-by_weekday = by_day.group_by(pl.col("sold_on").dt.weekday()).agg(pl.col("quantity").mean()).sort("sold_on")
+by_weekday = (
+    by_day.group_by(pl.col("sold_on").dt.weekday())
+    .agg(pl.col("quantity").mean())
+    .sort("sold_on")
+)
 
-figure, (days, weekdays) = plt.subplots(1, 2, figsize=(11, 3), width_ratios=(3, 1), layout="constrained")
-days.plot(by_day["sold_on"].to_numpy(), by_day["quantity"].to_numpy(), color="#8aa", linewidth=0.8)
-days.plot(by_day["sold_on"].to_numpy(), by_day["quantity"].rolling_mean(7).to_numpy(), color="#155")
+figure, (days, weekdays) = plt.subplots(
+    1, 2, figsize=(11, 3), width_ratios=(3, 1), layout="constrained"
+)
+days.plot(
+    by_day["sold_on"].to_numpy(),
+    by_day["quantity"].to_numpy(),
+    color="#8aa",
+    linewidth=0.8,
+)
+days.plot(
+    by_day["sold_on"].to_numpy(),
+    by_day["quantity"].rolling_mean(7).to_numpy(),
+    color="#155",
+)
 days.set(title="Units a day, and the mean of seven days", ylim=(0, None))
 weekdays.bar(
     ["Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"][: by_weekday.height],
@@ -85,7 +100,9 @@ a sale is zero where the product was on sale, and unknown everywhere else.
 # %%
 assert manifest.last_sold_on is not None
 panel = read_panel(store, manifest, manifest.last_sold_on, horizon)
-print(f"{panel.n_series} series, {panel.origin + 1} days known, {panel.horizon_days} ahead")
+print(
+    f"{panel.n_series} series, {panel.origin + 1} days known, {panel.horizon_days} ahead"
+)
 
 # %% [markdown]
 """
@@ -112,10 +129,14 @@ class FadingWeeks:
         check_horizon(panel, origin, horizon_days)
         earlier = max(origin - horizon_days, 0)
         then = np.where(
-            on_sale_ahead(panel, earlier, horizon_days), self._mean(panel, earlier, horizon_days), 0
+            on_sale_ahead(panel, earlier, horizon_days),
+            self._mean(panel, earlier, horizon_days),
+            0,
         )
         known = panel.quantity[:, earlier + 1 : origin + 1]
-        return FadingWeeks(self.half_life, calibrate(then[:, : known.shape[1]], known), self.name)
+        return FadingWeeks(
+            self.half_life, calibrate(then[:, : known.shape[1]], known), self.name
+        )
 
     def predict(self, panel: Panel, origin: int, horizon_days: int) -> Forecast:
         """Forecast the days after an origin; days off sale become zero."""
@@ -126,11 +147,20 @@ class FadingWeeks:
     def _mean(self, panel: Panel, origin: int, horizon_days: int) -> FloatArray:
         weeks = max((origin + 1) // 7, 1)
         past = panel.quantity[:, max(origin + 1 - weeks * 7, 0) : origin + 1]
-        past = np.pad(past, ((0, 0), (weeks * 7 - past.shape[1], 0)), constant_values=np.nan)
+        past = np.pad(
+            past, ((0, 0), (weeks * 7 - past.shape[1], 0)), constant_values=np.nan
+        )
         past = past.reshape(panel.n_series, weeks, 7)
-        weight = 0.5 ** (np.arange(weeks)[::-1] / self.half_life)[None, :, None] * ~np.isnan(past)
+        weight = 0.5 ** (np.arange(weeks)[::-1] / self.half_life)[
+            None, :, None
+        ] * ~np.isnan(past)
         total = (np.nan_to_num(past) * weight).sum(axis=1)
-        week = np.divide(total, weight.sum(axis=1), out=np.zeros_like(total), where=weight.sum(axis=1) > 0)
+        week = np.divide(
+            total,
+            weight.sum(axis=1),
+            out=np.zeros_like(total),
+            where=weight.sum(axis=1) > 0,
+        )
         mean: FloatArray = week[:, np.arange(horizon_days) % 7].astype(np.float32)
         return mean
 
@@ -153,19 +183,32 @@ tried = backtest(
     horizon,
 )
 shown = ("model", "wape", "bias", "wrmsse", "pinball", "coverage_90")
-tried.metrics.filter(pl.col("origin").is_null()).select(shown).sort("wrmsse").with_columns(
-    pl.selectors.float().round(3)
-)
+tried.metrics.filter(pl.col("origin").is_null()).select(shown).sort(
+    "wrmsse"
+).with_columns(pl.selectors.float().round(3))
 
 # %%
 newest = tried.daily.filter(pl.col("origin") == tried.daily["origin"].max())
 figure, axes = plt.subplots(figsize=(11, 3), layout="constrained")
 sold = newest.filter(pl.col("model") == mine.name)
-axes.plot(sold["date"].to_numpy(), sold["actual"].to_numpy(), color="#bbb", linewidth=5, label="sold")
-for name, color in ((mine.name, "#c40"), (SeasonalNaive().name, "#8aa"), (WeekdayMean().name, "#155")):
+axes.plot(
+    sold["date"].to_numpy(),
+    sold["actual"].to_numpy(),
+    color="#bbb",
+    linewidth=5,
+    label="sold",
+)
+for name, color in (
+    (mine.name, "#c40"),
+    (SeasonalNaive().name, "#8aa"),
+    (WeekdayMean().name, "#155"),
+):
     part = newest.filter(pl.col("model") == name)
     axes.plot(part["date"].to_numpy(), part["mean"].to_numpy(), color=color, label=name)
-axes.set(title="The newest origin of the backtest, all series together, units a day", ylim=(0, None))
+axes.set(
+    title="The newest origin of the backtest, all series together, units a day",
+    ylim=(0, None),
+)
 axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False, ncols=4, loc="lower left")
 plt.show()
@@ -186,7 +229,9 @@ verdict = judge(
     tried,
     rows,
     expected_series(panel, forecast),
-    backtest_of(champion) if champion is not None and champion.horizon_days == horizon else None,
+    backtest_of(champion)
+    if champion is not None and champion.horizon_days == horizon
+    else None,
     model=mine.name,
 )
 print("against", champion.model if champion else "nobody: nothing is published yet")
@@ -223,6 +268,12 @@ run = ForecastRun(
         training_rows_max=settings.flow.training_rows_max,
     ),
 )
-publish(store, run, rows.with_columns(manifest=pl.lit(run.manifest, pl.Int64), made_on=pl.lit(run.made_on)))
+publish(
+    store,
+    run,
+    rows.with_columns(
+        manifest=pl.lit(run.manifest, pl.Int64), made_on=pl.lit(run.made_on)
+    ),
+)
 served = current(store, customer)
 print("served:", served.run_id if served else "nothing")

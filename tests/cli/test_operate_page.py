@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +15,10 @@ from cli.own_token import own_headers
 from cli.tables import terminal
 from infra.settings import Settings, settings_environment
 from tests.cli.commands import headrace
+from tests.cli.pages import blocks, named, run_block
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operate.md").read_text(encoding="utf-8")
-BLOCKS = [
-    (section.partition("\n")[0], block)
-    for section in PAGE.split("\n## ")[1:]
-    for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-]
-
-
+BLOCKS = blocks("operate.md")
 SEEN = {
     "headrace shadow diff": "too_many",
     "headrace replay": "refused sales were judged again",
@@ -79,17 +73,9 @@ def desk(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(folder, {**os.environ, **settings_environment(stack), **own})
 
 
-@pytest.mark.parametrize(("section", "block"), BLOCKS, ids=[f"{n}-{s}" for n, (s, _) in enumerate(BLOCKS)])
+@pytest.mark.parametrize(("section", "block"), BLOCKS, ids=named(BLOCKS))
 def test_the_commands_of_the_page_run(desk: Desk, section: str, block: str) -> None:
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"set -m\n{block}"],
-        cwd=desk.folder,
-        env=desk.environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = run_block(block, desk.folder, desk.environment)
     assert done.returncode == 0, f"{section}: {done.stdout}\n{done.stderr}"
     for command, words in SEEN.items():
         if command in block:
