@@ -19,7 +19,7 @@ from infra.errors import MissingPartError
 from infra.settings import Settings
 
 FREE_BYTES_MIN = 2 * 2**30
-_SECRETS = ("PASSWORD", "SECRET", "ACCESS_KEY")
+_SECRETS = ("PASSWORD", "SECRET", "ACCESS_KEY", "TOKEN")
 
 
 def versions(
