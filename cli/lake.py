@@ -9,6 +9,7 @@ import typer
 from cli.admission import admitted
 from cli.tables import frame_table, terminal
 from infra.blobs import open_dataset, open_store
+from infra.errors import SettingError
 from infra.extents import extents
 from infra.settings import Settings, load_settings
 from lake import datasets, retention
@@ -82,6 +83,9 @@ def expire(
     ] = False,
 ) -> None:
     """Delete old files of what arrived, of sales and master data only those that every customer in them has sealed."""
+    for name in tables or ():
+        if name not in RAW_TABLES:
+            raise SettingError(f"--table: expected one of {', '.join(RAW_TABLES)}, found {name!r}")
     store, console = datasets.dataset_in_use(load_settings()), terminal()
     today = dt.datetime.now(dt.UTC).date()
     rows = []

@@ -4,9 +4,9 @@ Every part is a `headrace job NAME` process (started as the module behind it, wh
 what runs here under the supervisor runs anywhere else by the same command.
 """
 
+import http.client
 import re
 import sys
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -156,5 +156,6 @@ def _answers(url: str, text: bytes = b"") -> bool:
     try:
         with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
             return answer.status == 200 and text in answer.read()
-    except (OSError, urllib.error.URLError):
+    # What answers may be no HTTP server, even the question itself: a port that nobody has can be connected with itself.
+    except (OSError, http.client.HTTPException):
         return False

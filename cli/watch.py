@@ -77,7 +77,7 @@ def watched(console: Console, look: Callable[[], Moment], rounds: int | None = N
                 try:
                     before, now = now, look()
                 except UnavailableError as error:
-                    trouble, now = str(error), before or now
+                    trouble = str(error)
                 live.update(screen(before, now, console.height, trouble), refresh=True)
                 time.sleep(PAUSE_S)
         except KeyboardInterrupt:

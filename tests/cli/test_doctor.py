@@ -115,6 +115,19 @@ def test_a_part_that_does_not_come_up_is_found() -> None:
     assert "headrace logs sink" in found.remedy
 
 
+def test_a_port_where_something_answers_that_is_no_http_server_is_not_ready() -> None:
+    def echo(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(connection.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=echo, args=(listener,), daemon=True).start()
+        settings = load_settings(ports=PortSettings(prefect=int(listener.getsockname()[1])))
+        (prefect,) = [part for part in stack_parts(settings) if part.part.name == "prefect"]
+        assert not prefect.is_ready()
+
+
 def test_a_broker_that_is_not_there_is_found() -> None:
     settings = load_settings(broker=f"127.0.0.1:{free_port()}")
     (found,) = troubles(guarded("broker", lambda: servers.broker(settings)))
