@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from infra.blobs import BlobStore
-from infra.errors import AlreadyExistsError, FaultError, UnavailableError
+from infra.errors import AlreadyExistsError, FaultError, HeadraceError, UnavailableError
 from lake.guide import explain
 from lake.lines import LineSource
 from lake.manifests import Manifest, SealedObject, load_manifest, manifest_numbers
@@ -67,7 +67,7 @@ def seal(store: BlobStore, customer_id: str, now: dt.datetime) -> Manifest | Non
         if manifest is None:
             if base is None or _laid_out(store, base):
                 if made is not None:
-                    explain(store, now, made)
+                    _explained(store, now, made)
                 return made
             lost += 1
         elif _commit(store, manifest):
@@ -77,6 +77,16 @@ def seal(store: BlobStore, customer_id: str, now: dt.datetime) -> Manifest | Non
     raise UnavailableError(
         f"sealing {customer_id}: {TRIES} manifests by others came first; let one of them run"
     )
+
+
+def _explained(store: BlobStore, now: dt.datetime, manifest: Manifest) -> None:
+    """Bring what the lake says of itself up to date; what is sealed is sealed, whether or not that can be done."""
+    try:
+        explain(store, now, manifest)
+    except HeadraceError as error:
+        logger.warning(
+            "the lake's catalogue was left as it was: %s; mend that, then `headrace lake make`", error
+        )
 
 
 def _laid_out(store: BlobStore, manifest: Manifest) -> bool:

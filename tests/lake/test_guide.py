@@ -18,6 +18,7 @@ from lake.guide import README, explain, markdown
 from lake.seal import seal
 from schemas.lake_tables import LAKE_TABLES
 from tests.lake.frames import NOON, append, sale
+from tests.lake.test_read import refused
 from tests.s3 import KEY, SECRET, S3Server
 
 NEW_YEAR = dt.date(2026, 1, 1)
@@ -132,6 +133,19 @@ def test_a_catalogue_that_cannot_be_read_is_made_anew(store: DirectoryStore, dam
     found = catalogue.read(store)
     assert found is not None
     assert found["tables"]["sales_sealed"]["rows"] == 6
+
+
+def test_damage_that_keeps_the_catalogue_from_being_written_keeps_nobody_from_sealing(
+    store: DirectoryStore,
+) -> None:
+    filled(store)
+    append(AppendTable(store, "sales_error"), 0, [refused()])
+    (damaged,) = store.list("sales_error")
+    store.replace(damaged, b"no Parquet")
+    append(AppendTable(store, "sales_joined"), 0, [sale(sale_id="late", delivery_id=2)])
+    manifest = seal(store, "acme", NOON)
+    assert manifest is not None
+    assert manifest.seq == 2
 
 
 def test_page_and_dictionary_are_those_of_this_version(store: DirectoryStore) -> None:
