@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ _FILE = replace(
     partitioning=(),
 )
 """A forecast by itself, which no run stands behind."""
-_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 _CURRENT = "current"
 
 
@@ -115,7 +115,7 @@ def publish(store: BlobStore, run: ForecastRun, frame: pl.DataFrame) -> None:
 
 def rows_bytes(run: ForecastRun, frame: pl.DataFrame) -> bytes:
     """The forecasts of a run as the Parquet file that is kept of them; arguments and errors as in `publish`."""
-    if not _RUN_ID.match(run.run_id) or run.run_id == _CURRENT:
+    if not _is_run_id(run.run_id):
         raise FaultError(f"run_id: expected letters, digits, '-', '_' and '.', found {run.run_id!r}")
     _check_owner(run, frame)
     return parquet_bytes(_fitted(frame), _TABLE, {"run_id": run.run_id})
@@ -158,11 +158,13 @@ def runs(store: BlobStore, customer_id: str, newest: int | None = None) -> list[
 
 
 def load_run(store: BlobStore, customer_id: str, run_id: str) -> ForecastRun | None:
-    """One run of a customer; None when there is none of this name.
+    """One run of a customer; None when there is none of this name, or no run can have it.
 
     Raises:
         CorruptLakeError: Its record cannot be read.
     """
+    if not _is_run_id(run_id):
+        return None
     path = f"forecast_runs/{customer_id}/{run_id}.json"
     try:
         return _from_json(store.read(path), path)
@@ -170,15 +172,20 @@ def load_run(store: BlobStore, customer_id: str, run_id: str) -> ForecastRun | N
         return None
 
 
-def forecast_frame(store: BlobStore, run: ForecastRun) -> pl.DataFrame:
-    """The forecasts of a run: all columns of the table, sorted by location, product and date.
+def forecast_frame(store: BlobStore, run: ForecastRun, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The forecasts of a run, sorted by location, product and date.
+
+    Args:
+        store: The blob store.
+        run: The run.
+        columns: Which columns; None for all of the table.
 
     Raises:
         CorruptLakeError: The file is gone or is not what was written.
     """
     rows = scan(store, [run.rows_path], _TABLE)
     folders = [pl.lit(run.customer_id).alias("customer_id"), pl.lit(run.run_id).alias("run_id")]
-    return collect(rows.with_columns(folders).select(_TABLE.schema.names), store)
+    return collect(rows.with_columns(folders).select(columns or _TABLE.schema.names), store)
 
 
 def forecast_bytes(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
@@ -192,6 +199,11 @@ def forecast_bytes(frame: pl.DataFrame, about: Mapping[str, str]) -> bytes:
         FaultError: The rows do not fit.
     """
     return parquet_bytes(frame.select(_FILE.schema.names), _FILE, about)
+
+
+def _is_run_id(text: str) -> bool:
+    """Whether a run can have this name; what has, is a file of its customer's folder, and never the pointer."""
+    return _RUN_ID.match(text) is not None and text != _CURRENT
 
 
 def _put_once(store: BlobStore, path: str, data: bytes) -> None:

@@ -6,8 +6,8 @@ consistent however often days are sealed again meanwhile, and the same manifest 
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import polars as pl
 import pyarrow as pa
 
@@ -19,6 +19,9 @@ from lake.objects import find
 from lake.parquet import arrow_table
 from lake.scan import collect, scan
 from schemas.lake_tables import ARRIVED_ON, LAKE_TABLES, MASTER_KEYS, RAW_TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd  # It takes 40 MB, and the services never ask for its frames.
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Rows:
         """As an Arrow table whose fields carry description and unit; errors as in `polars`."""
         return arrow_table(self.polars(), self.schema)
 
-    def pandas(self) -> pd.DataFrame:
+    def pandas(self) -> "pd.DataFrame":
         """As a pandas frame, days as timestamps at midnight; errors as in `polars`."""
         return self.arrow().to_pandas(date_as_object=False)
 

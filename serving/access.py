@@ -170,6 +170,7 @@ def allowed(*scopes: Scope, whole_customer: bool = False) -> Callable[..., Await
 
 
 Reader = Annotated[Caller, Depends(allowed("read"))]
+WholeReader = Annotated[Caller, Depends(allowed("read", whole_customer=True))]
 Deliverer = Annotated[Caller, Depends(allowed("deliver", whole_customer=True))]
 Watcher = Annotated[Caller, Depends(allowed("deliver", "read", "operate", whole_customer=True))]
 Operator = Annotated[Caller, Depends(allowed("operate"))]

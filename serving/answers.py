@@ -116,20 +116,23 @@ class ForecastRow(Answer):
     product_id: str
     date: date
     mean: float | None = Field(description="Expected quantity.")
-    q05: float | None = Field(description="Quantity that sales stay below with probability 0.05.")
-    q10: float | None
-    q25: float | None
-    q50: float | None = Field(description="Median.")
-    q75: float | None
-    q90: float | None
-    q95: float | None
+    q05: float | None = Field(
+        None,
+        description="Quantity that sales stay below with probability 0.05. Quantiles not asked for are left out.",
+    )
+    q10: float | None = None
+    q25: float | None = None
+    q50: float | None = Field(None, description="Median.")
+    q75: float | None = None
+    q90: float | None = None
+    q95: float | None = None
 
 
-class ForecastsAnswer(Answer):
-    """A page of the current run's forecasts, sorted by location, product and day."""
+class OfRun(Answer):
+    """Where forecasts come from."""
 
     customer_id: str
-    run_id: str = Field(description="The run that made them; one page never mixes two.")
+    run_id: str = Field(description="The run that made them; one answer never mixes two.")
     model: str = Field(description="The model.")
     made_on: date = Field(description="The day they were made.")
     manifest: int = Field(description="Number of the lake's manifest that the model was trained on.")
@@ -137,8 +140,46 @@ class ForecastsAnswer(Answer):
         description="degraded: an older forecast goes on being served, since a newer one was refused or failed."
     )
     degraded_because: list[str] = Field(description="Why it is degraded; empty when it is not.")
+    next_cursor: str | None = Field(description="Where the next page begins; null on the last.")
+
+
+class ForecastsAnswer(OfRun):
+    """A page of a run's forecasts, sorted by location, product and day."""
+
     forecasts: list[ForecastRow]
-    next_cursor: str | None
+
+
+class SeriesName(Answer):
+    """One location and product."""
+
+    location_id: str
+    product_id: str
+
+
+class SeriesAnswer(ForecastsAnswer):
+    """Forecasts of the series asked for, in that order, each by day; all on one page."""
+
+    unknown: list[SeriesName] = Field(description="Those asked for of which the run has no forecast.")
+
+
+class GroupRow(Answer):
+    """What a group is expected to sell on one day. Only what was asked for by `by` stands in it."""
+
+    location_id: str | None = None
+    region: str | None = None
+    kind: str | None = None
+    product_id: str | None = None
+    category: str | None = None
+    department: str | None = None
+    date: date
+    mean: float | None = Field(description="Expected quantity of all series of the group together.")
+    series: int = Field(description="Series in the group that have a forecast for the day.")
+
+
+class GroupsAnswer(OfRun):
+    """Expected sums by group and day, all on one page."""
+
+    groups: list[GroupRow]
 
 
 class RunAnswer(Answer):
@@ -170,6 +211,31 @@ class RunsAnswer(Answer):
     )
     total: int = Field(description="Runs that there are.")
     runs: list[RunAnswer]
+
+
+class SourceAnswer(Answer):
+    """A delivery of which rows are in the data."""
+
+    delivery_id: int
+    name: str | None = Field(description="Name of the file; null when the topics no longer know it.")
+    accepted_at: datetime | None = Field(description="When it was accepted, UTC.")
+    rows: dict[str, int] = Field(
+        description="By table of the lake the rows that are from it.", examples=[{"sales_sealed": 10_000}]
+    )
+
+
+class LineageAnswer(Answer):
+    """Where the forecasts of a run come from."""
+
+    customer_id: str
+    run: RunAnswer
+    forecasts_path: str = Field(description="Where its forecasts lie in the lake.")
+    model_path: str | None = Field(description="Where its model lies in the lake; null when none was kept.")
+    manifest_path: str = Field(description="Where the manifest of its data lies in the lake.")
+    sealed_at: datetime = Field(description="When the manifest was made, UTC.")
+    first_sold_on: date | None = Field(description="First day of sales in it.")
+    last_sold_on: date | None = Field(description="Last day of sales in it.")
+    deliveries: list[SourceAnswer] = Field(description="The deliveries whose rows are in it, by id.")
 
 
 class HistoryRow(Answer):

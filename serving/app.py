@@ -21,6 +21,7 @@ from serving import (
     forecast_routes,
     master_routes,
     problems,
+    run_routes,
     service_routes,
     session_routes,
     stream_routes,
@@ -28,6 +29,7 @@ from serving import (
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
+from serving.lineage import Lineages
 from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
 from serving.rates import Rates
 from serving.service import Service
@@ -75,6 +77,7 @@ def create_app(
         runs=runs,
         forecasts=ForecastStore(runs),
         history=History(store),
+        lineage=Lineages(store),
         desk=desk,
         deliveries=deliveries,
         master=master,
@@ -112,6 +115,6 @@ def create_app(
     app.add_middleware(edge.Edge)
     for part in (session_routes, service_routes):
         app.include_router(part.router, responses=EVERYWHERE)
-    for part in (delivery_routes, forecast_routes, master_routes, stream_routes):
+    for part in (delivery_routes, forecast_routes, run_routes, master_routes, stream_routes):
         app.include_router(part.router, responses={**EVERYWHERE, **GUARDED})
     return app

@@ -1,13 +1,15 @@
 """What surrounds every request: its time is measured, its answer guarded and written down, its failure answered.
 
-Guarantee: a failure that nothing else caught is logged with its traceback and answered with a problem
-document that shows nothing of it. Metrics name the route's template, never the address asked, so their number
-is bounded.
+Guarantee: an answer that comes before the end of a request's body ends the connection, so nobody can send on for ever;
+one that its reader does not take for `STALL_S_MAX` seconds is given up. A failure that nothing else caught is logged
+with its traceback and answered with a problem document that shows nothing of it. Metrics name the route's template,
+never the address asked, so their number is bounded.
 """
 
 import logging
 import time
 
+import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +31,8 @@ SECURITY_HEADERS = {
 REQUESTS_MAX = 512
 """Most requests at once in one process; each further one is told to come again, at once and at little cost."""
 
+STALL_S_MAX = 60.0
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -45,6 +49,13 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started, status, begun = time.perf_counter(), 500, False
+        whole = scope["method"] in BODILESS
+
+        async def heard() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
 
         async def guarded(message: Message) -> None:
             nonlocal status, begun
@@ -53,7 +64,14 @@ class Edge:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+                if not whole:
+                    headers["Connection"] = "close"
+                await send(message)
+            elif message.get("more_body", False):
+                with anyio.fail_after(STALL_S_MAX):
+                    await send(message)
+            else:
+                await send(message)
 
         self._running += 1
         try:
@@ -61,7 +79,7 @@ class Edge:
                 busy = Problem(TOO_BUSY, f"{REQUESTS_MAX} requests are under way.", {"Retry-After": "1"})
                 await problem_response(busy, scope["path"])(scope, receive, guarded)
             else:
-                await self._app(scope, receive, guarded)
+                await self._app(scope, heard, guarded)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if begun:

@@ -15,10 +15,13 @@ from serving.answers import (
     ErrorsAnswer,
     ForecastRow,
     ForecastsAnswer,
+    GroupRow,
+    GroupsAnswer,
     HistoryAnswer,
     HistoryRow,
     LagAnswer,
     LagsAnswer,
+    LineageAnswer,
     LocationRow,
     LocationsAnswer,
     PartAnswer,
@@ -30,7 +33,9 @@ from serving.answers import (
     RefusedRecord,
     RunAnswer,
     RunsAnswer,
+    SeriesAnswer,
     SessionAnswer,
+    SourceAnswer,
     WindowRow,
     WindowsAnswer,
 )
@@ -58,6 +63,24 @@ DELIVERY = DeliveryAnswer(
     updated_at=NOON + timedelta(seconds=4),
     done_at=NOON + timedelta(seconds=4),
 )
+
+OF_RUN: dict[str, Any] = {
+    "customer_id": CUSTOMER,
+    "run_id": RUN,
+    "model": "global_trees",
+    "made_on": DAY,
+    "manifest": 7,
+    "state": "fresh",
+    "degraded_because": [],
+}
+FORECAST = ForecastRow(
+    location_id=LOCATION, product_id=PRODUCT, date=DAY + timedelta(days=1), mean=12.4,
+    q05=6.0, q10=7.0, q25=9.0, q50=12.0, q75=15.0, q90=18.0, q95=20.0,
+)  # fmt: skip
+RUN_ANSWER = RunAnswer(
+    run_id=RUN, current=True, model="global_trees", manifest=7, made_on=DAY, origin=DAY,
+    horizon_days=28, accepted=True, reasons=[], metrics={"wape": 0.41, "coverage_90": 0.91},
+)  # fmt: skip
 
 ALL: tuple[Answer, ...] = (
     ProblemAnswer(
@@ -97,21 +120,31 @@ ALL: tuple[Answer, ...] = (
         ],
         next_cursor=None,
     ),
-    ForecastsAnswer(
-        customer_id=CUSTOMER,
-        run_id=RUN,
-        model="global_trees",
-        made_on=DAY,
-        manifest=7,
-        state="fresh",
-        degraded_because=[],
-        forecasts=[
-            ForecastRow(
-                location_id=LOCATION, product_id=PRODUCT, date=DAY + timedelta(days=1), mean=12.4,
-                q05=6.0, q10=7.0, q25=9.0, q50=12.0, q75=15.0, q90=18.0, q95=20.0,
+    ForecastsAnswer(**OF_RUN, forecasts=[FORECAST], next_cursor=CURSOR),
+    SeriesAnswer(**OF_RUN, forecasts=[FORECAST], next_cursor=None, unknown=[]),
+    GroupsAnswer(
+        **OF_RUN,
+        groups=[
+            GroupRow(
+                region="Berlin", department="dairy", date=DAY + timedelta(days=1), mean=4_210.6, series=612
             )
         ],
-        next_cursor=CURSOR,
+        next_cursor=None,
+    ),
+    LineageAnswer(
+        customer_id=CUSTOMER,
+        run=RUN_ANSWER,
+        forecasts_path=f"forecasts/customer_id={CUSTOMER}/run_id={RUN}/part.parquet",
+        model_path=f"models/{CUSTOMER}/{RUN}.bin",
+        manifest_path=f"manifests/{CUSTOMER}/0000000007.json",
+        sealed_at=NOON,
+        first_sold_on=date(2023, 1, 2),
+        last_sold_on=DAY,
+        deliveries=[
+            SourceAnswer(
+                delivery_id=42, name="sales-2026-11-20.csv.gz", accepted_at=NOON, rows={"sales_sealed": 1_203}
+            )
+        ],
     ),
     RunsAnswer(
         customer_id=CUSTOMER,
@@ -120,12 +153,7 @@ ALL: tuple[Answer, ...] = (
         degraded_because=[],
         degraded_since=None,
         total=1,
-        runs=[
-            RunAnswer(
-                run_id=RUN, current=True, model="global_trees", manifest=7, made_on=DAY, origin=DAY,
-                horizon_days=28, accepted=True, reasons=[], metrics={"wape": 0.41, "coverage_90": 0.91},
-            )
-        ],
+        runs=[RUN_ANSWER],
     ),
     HistoryAnswer(
         customer_id=CUSTOMER,

@@ -4,7 +4,7 @@ Guarantee: a run never changes, so a position in it means the same on every page
 binary searches, not a scan; no day of another series is touched.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -16,6 +16,7 @@ import polars as pl
 QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
 KEYS = ("location_id", "product_id", "date")
 COLUMNS = (*KEYS, "mean", *QUANTILES)
+PIECE_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,47 @@ class RunTable:
         following_place = int(taken[limit]) if len(taken) > limit else None
         return self.rows[taken[:limit]], following_place
 
+    def series(
+        self, keys: Sequence[tuple[str, str]], start: date | None, end: date | None
+    ) -> tuple[pl.DataFrame, list[tuple[str, str]]]:
+        """The rows of some series, in the order asked.
+
+        Args:
+            keys: Location and product of each.
+            start: First day, inclusive; None for the run's.
+            end: Last day, inclusive; None for the run's.
+
+        Returns:
+            The rows, and the series of which there is none.
+        """
+        bounds = {key: self._bounds(Selection(*key, start, end)) for key in keys}
+        places = [np.arange(first, stop) for first, stop in bounds.values() if first < stop]
+        missing = [key for key in bounds if self._bounds(Selection(*key)) == (0, 0)]
+        return self.rows[np.concatenate(places)] if places else self.rows.clear(), missing
+
+    def rows_of(self, location_ids: Sequence[str] | None) -> int:
+        """Number of rows of some locations; of all when None."""
+        return sum(stop - first for first, stop in self._stretches(location_ids))
+
+    def pieces(self, location_ids: Sequence[str] | None, rows_max: int) -> Iterator[pl.DataFrame]:
+        """All rows in the run's order, some at a time; one piece without rows when there are none.
+
+        Args:
+            location_ids: Of these locations only; None for all.
+            rows_max: Most rows of a piece.
+        """
+        if not self.rows_of(location_ids):
+            yield self.rows.clear()
+        for first, stop in self._stretches(location_ids):
+            for begin in range(first, stop, rows_max):
+                yield self.rows.slice(begin, min(rows_max, stop - begin))
+
+    def _stretches(self, location_ids: Sequence[str] | None) -> list[tuple[int, int]]:
+        """Where the rows of some locations lie, in the run's order."""
+        if location_ids is None:
+            return [(0, len(self.codes))]
+        return [self.locations[one] for one in sorted(location_ids) if one in self.locations]
+
     def _bounds(self, wanted: Selection) -> tuple[int, int]:
         """The narrowest contiguous stretch of rows that holds all that is wanted."""
         if wanted.location_id is None:
@@ -115,7 +157,8 @@ class RunTable:
             return 0, 0
         # Within a location the rows are sorted by product, then by date: two searches for each key.
         codes = self.codes[first:stop]
-        left, right = np.searchsorted(codes, [code, code + 1], side="left")
+        # Of their own type: for another numpy would convert all the codes first.
+        left, right = np.searchsorted(codes, np.array([code, code + 1], codes.dtype), side="left")
         first, stop = first + int(left), first + int(right)
         days = self.days[first:stop]
         low = 0 if wanted.start is None else int(np.searchsorted(days, _day(wanted.start), side="left"))
@@ -149,21 +192,37 @@ def _day(day: date) -> int:
 
 
 def index_run(origin: Origin, frame: pl.DataFrame) -> RunTable:
-    """Sort a run's forecasts and index them.
+    """Index a run's forecasts.
 
     Args:
         origin: Where they come from.
-        frame: At least the columns `COLUMNS`, in any order of rows.
+        frame: At least the columns `COLUMNS`, in any order of rows; the lake has them in order.
     """
-    rows = frame.select(COLUMNS).sort(KEYS).rechunk()
-    ids = rows["product_id"].unique().sort()
-    products = {product_id: code for code, product_id in enumerate(ids.to_list())}
-    codes = rows["product_id"].replace_strict(ids, np.arange(len(ids), dtype=np.int32), return_dtype=pl.Int32)
+    rows = frame.select(COLUMNS)
+    if not _in_order(rows):
+        rows = rows.sort(KEYS)
     # The rows are sorted by location: the lengths of the groups, in order, are the bounds of the stretches.
     sizes = rows.group_by("location_id", maintain_order=True).len()
     stretches = zip(
         sizes["location_id"].to_list(), sizes["len"].cum_sum().to_list(), sizes["len"].to_list(), strict=True
     )
     locations = {name: (stop - size, stop) for name, stop, size in stretches}
-    days = rows["date"].to_physical().cast(pl.Int32).to_numpy()
-    return RunTable(origin, rows, locations, products, codes.to_numpy(), days)
+    ids = rows["product_id"].unique().sort()
+    products = {product_id: code for code, product_id in enumerate(ids.to_list())}
+    codes = rows["product_id"].cast(pl.Enum(ids)).to_physical().cast(pl.Int32)
+    days = rows["date"].to_physical().cast(pl.Int32)
+    return RunTable(origin, rows, locations, products, codes.to_numpy(), days.to_numpy())
+
+
+def _in_order(rows: pl.DataFrame) -> bool:
+    """Whether rows are sorted by `KEYS` already: each key rises where those before it stay the same."""
+    keys = rows.select(KEYS)
+    for first in range(0, rows.height, PIECE_ROWS):  # What is compared takes as much memory as the rows.
+        before, after = keys.slice(first, PIECE_ROWS), keys.slice(first + 1, PIECE_ROWS)
+        before = before.head(after.height)
+        rises = pl.Series([False]).new_from_index(0, after.height)
+        for name in reversed(KEYS):
+            rises = (after[name] > before[name]) | ((after[name] == before[name]) & rises)
+        if not rises.all():
+            return False
+    return True

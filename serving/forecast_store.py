@@ -1,13 +1,14 @@
 """The published forecasts of every customer in memory, exchanged whole when a new run is published.
 
 Guarantee: whoever asks gets the old run or the new one, never parts of both, and never waits for a run that
-is being loaded in place of another. When the lake does not answer, the last run goes on being served and
-`health` says so. Memory is bounded: runs that were not asked for longest are let go and loaded again when
-asked for.
+is being loaded in place of another. Earlier runs are read from the lake when they are asked for. When the lake does
+not answer, the last run goes on being served and `health` says so. Memory is bounded: runs that were not asked for
+longest are let go and loaded again when asked for.
 """
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,6 +21,11 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 2.0
 BYTES_MAX = 2 * 2**30
+PREVIOUS_S = 600.0
+"""How long the run before the current one stays at hand for those who page through it, seconds."""
+
+EARLIER_MAX = 2
+"""Most other runs held; the one not asked for longest is let go."""
 
 
 class RunSource(Protocol):
@@ -37,6 +43,10 @@ class RunSource(Protocol):
         """A run with all its rows."""
         ...
 
+    def was_published(self, customer_id: str, run_id: str) -> bool:
+        """Whether there is such a run, and it was current at some time."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -45,11 +55,13 @@ class Held:
     Attributes:
         run: The published run.
         status: Whether it is the one that should be.
-        previous: The one before it.
+        since_s: When it was taken, seconds of a steady clock.
+        previous: The one before it, for a while.
     """
 
     run: RunTable
     status: ForecastStatus
+    since_s: float
     previous: RunTable | None = None
 
     @property
@@ -72,6 +84,7 @@ class ForecastStore:
         self._poll_s = poll_s
         self._bytes_max = bytes_max
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._earlier: OrderedDict[tuple[str, str], RunTable] = OrderedDict()
         self._lock = threading.Lock()
         self._load_lock = threading.Lock()
         self._stop = threading.Event()
@@ -114,16 +127,32 @@ class ForecastStore:
         held = self.published(customer_id)
         return held.status if held else self._source.status(customer_id)
 
+    def at_hand(self, customer_id: str) -> RunTable | None:
+        """The customer's published run if it is held; never blocks."""
+        held = self._use(customer_id)
+        return held.run if held else None
+
     def run(self, customer_id: str, run_id: str) -> RunTable | None:
-        """A run that is held: the published one or the one before it; None when it is neither.
+        """A run that is or was published; None when there is none of this name. Blocks when it is not held.
 
         Raises:
-            UnavailableError: As `current`.
+            CorruptLakeError: It is not held, and its file is not what was written.
+            UnavailableError: It is not held, and the lake does not answer.
         """
         self.current(customer_id)
-        held = self._use(customer_id)
-        runs = (held.run, held.previous) if held else ()
-        return next((run for run in runs if run is not None and run.origin.run_id == run_id), None)
+        held, key = self._use(customer_id), (customer_id, run_id)
+        for run in (held.run, held.previous) if held else ():
+            if run is not None and run.origin.run_id == run_id:
+                return run
+        with self._load_lock:
+            if key not in self._earlier:
+                if not self._source.was_published(customer_id, run_id):
+                    return None
+                self._earlier[key] = self._source.load(customer_id, run_id)
+                while len(self._earlier) > EARLIER_MAX:
+                    self._earlier.popitem(last=False)
+            self._earlier.move_to_end(key)
+            return self._earlier[key]
 
     def refresh(self) -> None:
         """Look at the pointer of every customer held and exchange the runs that are no longer published.
@@ -158,14 +187,13 @@ class ForecastStore:
             with self._lock:
                 self._held.pop(customer_id, None)
             return None
-        status = self._source.status(customer_id)
-        if held is not None and held.run.origin.run_id == run_id:
-            if held.status == status:
-                return held
-            found = replace(held, status=status)
-        else:
+        status, now_s = self._source.status(customer_id), time.monotonic()
+        if held is None or held.run.origin.run_id != run_id:
             run = self._source.load(customer_id, run_id)
-            found = Held(run, status, held.run if held else None)
+            found = Held(run, status, now_s, held.run if held else None)
+        else:
+            lasts = now_s <= held.since_s + PREVIOUS_S
+            found = replace(held, status=status, previous=held.previous if lasts else None)
         with self._lock:
             self._held[customer_id] = found
             self._let_go(customer_id)

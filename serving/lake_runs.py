@@ -7,7 +7,7 @@ from infra.blobs import BlobStore
 from infra.errors import CorruptLakeError
 from lake import forecasts
 from lake.forecast_status import ForecastStatus, load_status
-from serving.forecast_run import Origin, RunTable, index_run
+from serving.forecast_run import COLUMNS, Origin, RunTable, index_run
 
 RECORDS_MAX = 4_096
 
@@ -52,7 +52,18 @@ class LakeRuns:
         """
         run = self.record(customer_id, run_id)
         origin = Origin(customer_id, run_id, run.model, run.made_on, run.manifest)
-        return index_run(origin, forecasts.forecast_frame(self._store, run))
+        return index_run(origin, forecasts.forecast_frame(self._store, run, COLUMNS))
+
+    def find(self, customer_id: str, run_id: str) -> forecasts.ForecastRun | None:
+        """What a run says of itself; None when there is none of this name. Errors as in `load`."""
+        with self._lock:
+            known = self._records.get((customer_id, run_id))
+        return known or forecasts.load_run(self._store, customer_id, run_id)
+
+    def was_published(self, customer_id: str, run_id: str) -> bool:
+        """Whether there is such a run and its gate let it pass; errors as in `load`."""
+        run = self.find(customer_id, run_id)
+        return run is not None and run.accepted
 
     def record(self, customer_id: str, run_id: str) -> forecasts.ForecastRun:
         """What a run says of itself; errors as in `load`."""
@@ -61,7 +72,7 @@ class LakeRuns:
             if key in self._records:
                 self._records.move_to_end(key)
                 return self._records[key]
-        found = forecasts.load_run(self._store, customer_id, run_id)
+        found = self.find(customer_id, run_id)
         if found is None:
             raise CorruptLakeError(
                 f"run {run_id} of {customer_id}: expected its record in the lake, found none"

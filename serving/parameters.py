@@ -1,5 +1,6 @@
 """The parameters of the API, each with its bounds, description and example."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated
 
@@ -39,6 +40,27 @@ Ask = Annotated[
         alias="format", description="Wins over the header Accept, for where it cannot be set, such as a link."
     ),
 ]
+RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+RunId = Annotated[
+    str | None,
+    Query(
+        pattern=RUN_ID,
+        description="The forecasts of this run instead of the current one: any that was ever current.",
+        examples=["2026-11-20-1"],
+    ),
+]
+RunPath = Annotated[
+    str,
+    Path(pattern=RUN_ID, description="The run, or `current` for the one being served.", examples=["current"]),
+]
+Quantiles = Annotated[
+    str | None,
+    Query(
+        pattern=r"^(q\d\d(,q\d\d){0,6})?$",
+        description="Only these quantiles beside the mean, by commas; none when empty, all when left out.",
+        examples=["q05,q50,q95"],
+    ),
+]
 DeliveryId = Annotated[
     int, Path(ge=0, le=DELIVERY_ID_MAX, description="The delivery id that POST answered.", examples=[42])
 ]
@@ -67,6 +89,23 @@ Search = Annotated[
         max_length=200, description="Only those whose id or name contains this text, in any case of letters."
     ),
 ]
+
+
+def chosen_quantiles(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The quantiles that a request asks for, in the order of `known`.
+
+    Raises:
+        Problem: 422; one is not known.
+    """
+    if text is None:
+        return tuple(known)
+    asked = [name for name in text.split(",") if name]
+    if unknown := [name for name in asked if name not in known]:
+        message = f"expected some of {', '.join(known)}; found {', '.join(unknown)}"
+        raise Problem(
+            INVALID_REQUEST, f"quantiles: {message}", errors=({"parameter": "quantiles", "message": message},)
+        )
+    return tuple(name for name in known if name in asked)
 
 
 def check_days(start: date | None, end: date | None) -> None:

@@ -54,6 +54,12 @@ NO_FORECAST = Kind(
     "No forecast is published for this customer yet",
     "Deliver sales and let the daily run finish; GET /v1/forecasts/runs says why a run was not published.",
 )
+UNKNOWN_RUN = Kind(
+    "unknown-run",
+    404,
+    "There is no such run",
+    "Take the run_id of one of GET /v1/forecasts/runs that is accepted; refused runs are not served.",
+)
 STALE_CURSOR = Kind(
     "stale-cursor",
     410,
@@ -74,6 +80,9 @@ NOT_ACCEPTABLE = Kind(
 )
 TOO_LARGE = Kind(
     "too-large", 413, "The file is too large", "Split the file and send the parts as deliveries of their own."
+)
+BODY_TOO_LARGE = Kind(
+    "body-too-large", 413, "The request is too large", "Ask in several requests, each for a part."
 )
 UPLOAD_BROKEN = Kind(
     "upload-broken",
@@ -168,10 +177,12 @@ KINDS: tuple[Kind, ...] = (
     DELIVERY_REFUSED,
     UNKNOWN_DELIVERY,
     NO_FORECAST,
+    UNKNOWN_RUN,
     STALE_CURSOR,
     BAD_CURSOR,
     NOT_ACCEPTABLE,
     TOO_LARGE,
+    BODY_TOO_LARGE,
     UPLOAD_BROKEN,
     UPLOAD_STALLED,
     TOO_MANY_UPLOADS,

@@ -10,6 +10,7 @@ from lake.read import Lake
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
+from serving.lineage import Lineages
 from serving.ports import Deliveries, Desk, Lags, MasterState, SalesWindows, StreamHealth
 from serving.rates import Rates
 from serving.token_store import TokenStore
@@ -25,6 +26,7 @@ class Service:
     runs: LakeRuns
     forecasts: ForecastStore
     history: History
+    lineage: Lineages
     desk: Desk
     deliveries: Deliveries
     master: MasterState

@@ -8,11 +8,20 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from serving.access import COOKIE, Anyone, Caller, check_origin, check_rate, cookie, signed_in
 from serving.answers import SessionAnswer, problems
-from serving.problems import FOREIGN_ORIGIN, NOT_SIGNED_IN, SPENT_LINK, TOO_MANY_REQUESTS, Problem
+from serving.problems import (
+    BODY_TOO_LARGE,
+    FOREIGN_ORIGIN,
+    NOT_SIGNED_IN,
+    SPENT_LINK,
+    TOO_MANY_REQUESTS,
+    UPLOAD_STALLED,
+    Problem,
+)
+from serving.query import described_body, sent
 from serving.service import Parts
 from serving.token_store import SESSION_LIFE
 from serving.tokens import SECRET_CHARS_MAX
@@ -42,6 +51,9 @@ class ByCode(BaseModel):
     code: Secret = Field(description="What `headrace page` prints behind `#enter=`.")
 
 
+ENTRY: TypeAdapter[ByToken | ByCode] = TypeAdapter(ByToken | ByCode)
+
+
 def session_answer(caller: Caller) -> SessionAnswer:
     """Who is in, as the answers show it."""
     token = caller.token
@@ -58,10 +70,16 @@ def session_answer(caller: Caller) -> SessionAnswer:
 @router.post(
     "/v1/session",
     response_model=SessionAnswer,
-    responses=problems(NOT_SIGNED_IN, FOREIGN_ORIGIN, SPENT_LINK, TOO_MANY_REQUESTS),
+    responses=problems(
+        NOT_SIGNED_IN, FOREIGN_ORIGIN, UPLOAD_STALLED, SPENT_LINK, BODY_TOO_LARGE, TOO_MANY_REQUESTS
+    ),
+    openapi_extra=described_body(ENTRY),
 )
 async def open_session(
-    request: Request, response: Response, parts: Parts, entry: ByToken | ByCode
+    request: Request,
+    response: Response,
+    parts: Parts,
+    entry: Annotated[ByToken | ByCode, Depends(sent(ENTRY))],
 ) -> SessionAnswer:
     """Open a session of a browser, by a token or by the code of a link; it is kept in a cookie."""
     check_origin(request)

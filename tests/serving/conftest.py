@@ -1,6 +1,6 @@
 """A filled lake, the stream's side in memory, and the service on both."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,9 +69,15 @@ def headers(tokens: TokenStore) -> dict[str, str]:
 
 
 @pytest.fixture
-def app(settings: Settings, filled: BlobStore, stream: MemoryStream, tokens: TokenStore) -> FastAPI:
+def app_on(settings: Settings, stream: MemoryStream, tokens: TokenStore) -> Callable[[BlobStore], FastAPI]:
+    """Makes a service on a lake."""
+    return lambda store: create_app(settings, store, stream, stream, stream, stream, stream, stream, tokens)
+
+
+@pytest.fixture
+def app(app_on: Callable[[BlobStore], FastAPI], filled: BlobStore) -> FastAPI:
     """The service on the filled lake."""
-    return create_app(settings, filled, stream, stream, stream, stream, stream, stream, tokens)
+    return app_on(filled)
 
 
 @pytest.fixture

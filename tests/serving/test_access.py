@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
@@ -29,6 +30,11 @@ OPEN = {"/healthz", "/readyz", "/v1/session"}
 """Addresses that ask for no token, or are the way to get one in."""
 
 VALUES = {"customer_id": C, "location_id": "berlin-1", "product_id": "milk-1l", "name": "sales.csv"}
+BODIES = {
+    "/v1/forecasts/series": orjson.dumps(
+        {"customer_id": C, "series": [{"location_id": "berlin-1", "product_id": "milk-1l"}]}
+    )
+}
 
 
 @pytest.fixture
@@ -57,9 +63,9 @@ def ask_each(client: TestClient, headers: Mapping[str, str]) -> dict[tuple[str, 
             query = {
                 name: VALUES[name] for name, place in names.items() if place == "query" and name in VALUES
             }
-            address = path.replace("{delivery_id}", "5")
+            address = path.replace("{delivery_id}", "5").replace("{run_id}", "current")
             assert "{" not in address, "name a value for the new parameter of the path"
-            body = b"sale_id\n" if method == "post" else None
+            body = BODIES.get(path, b"sale_id\n") if method == "post" else None
             answers[method, path] = client.request(
                 method, address, params=query, content=body, headers=headers
             )

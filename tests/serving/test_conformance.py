@@ -37,4 +37,4 @@ def test_every_answer_is_as_the_reference_says(app: FastAPI, headers: dict[str, 
 
         holds()
         asked.add(operation.label)
-    assert len(asked) == 18
+    assert len(asked) == 22

@@ -146,7 +146,7 @@ def test_a_type_that_cannot_be_made_is_refused_with_those_that_can(client: TestC
 def test_the_same_run_is_not_sent_again(client: TestClient) -> None:
     first = ask(client, location_id="berlin-1")
     etag = first.headers["etag"]
-    for held in (etag, f'"other", W/{etag}', "*"):
+    for held in (etag, f'"other", {etag.removeprefix("W/")}', "*"):
         again = client.get(str(first.url), headers={"If-None-Match": held})
         assert again.status_code == 304
         assert again.content == b""

@@ -93,3 +93,41 @@ def test_a_position_beyond_the_run_finds_nothing(position: int) -> None:
     page, following = run.page(Selection(), position, 5)
     assert page.is_empty()
     assert following is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    places=st.lists(IDS, unique=True, min_size=1),
+    things=st.lists(IDS, unique=True, min_size=1),
+    asked=st.lists(st.tuples(IDS, IDS), min_size=1, max_size=6, unique=True),
+    start=DAYS,
+    end=DAYS,
+)
+def test_some_series_are_found_in_the_order_asked(
+    places: list[str], things: list[str], asked: list[tuple[str, str]], start: date | None, end: date | None
+) -> None:
+    frame = frame_of(list(itertools.product(places, things)), 4)
+    run = index_run(ORIGIN, frame)
+    rows, missing = run.series(asked, start, end)
+    expected = [plainly(frame, Selection(*key, start, end)) for key in asked]
+    assert rows.equals(pl.concat(expected))
+    assert missing == [key for key in asked if key[0] not in places or key[1] not in things]
+
+
+@pytest.mark.parametrize("rows_max", [1, 7, 1_000])
+def test_the_pieces_of_a_run_are_all_of_its_rows_in_order(rows_max: int) -> None:
+    frame = frame_of([("b", "x"), ("a", "y"), ("a", "x"), ("c", "x")], 5)
+    run = index_run(ORIGIN, frame)
+    assert pl.concat(run.pieces(None, rows_max)).equals(plainly(frame, Selection()))
+    some = pl.concat(run.pieces(["c", "a", "nowhere"], rows_max))
+    assert some.equals(plainly(frame, Selection()).filter(pl.col("location_id") != "b"))
+    assert max(piece.height for piece in run.pieces(None, rows_max)) <= rows_max
+
+
+def test_rows_that_are_out_of_order_in_any_key_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.forecast_run.PIECE_ROWS", 3)
+    frame = frame_of([("a", "x"), ("a", "y"), ("b", "x")], 4).sort(KEYS)
+    for number in range(frame.height):
+        swapped = pl.concat([frame.slice(number + 1), frame.head(number + 1)])
+        assert index_run(ORIGIN, swapped).rows.equals(frame.select(COLUMNS))
+    assert index_run(ORIGIN, frame.clear()).rows.is_empty()

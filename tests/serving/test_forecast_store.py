@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from infra.blobs import BlobStore
@@ -56,6 +57,9 @@ class Switchable:
     def load(self, customer_id: str, run_id: str) -> RunTable:
         self.loads += 1
         return self.runs.load(customer_id, run_id)
+
+    def was_published(self, customer_id: str, run_id: str) -> bool:
+        return self.runs.was_published(customer_id, run_id)
 
 
 @pytest.fixture
@@ -143,9 +147,60 @@ def test_a_reader_pages_on_in_the_run_it_began_with(
     assert client.get("/v1/forecasts", params={"customer_id": C}).json()["run_id"] == "run-002"
     publish(store, 3)
     held.refresh()
-    gone = client.get("/v1/forecasts", params={"customer_id": C, "cursor": page["next_cursor"]})
+    # By now it is neither the current run nor the one before it, and is read from the lake.
+    again = client.get("/v1/forecasts", params={"customer_id": C, "cursor": page["next_cursor"]}).json()
+    assert again == rest
+
+
+def test_a_cursor_into_a_run_that_is_gone_says_so(
+    store: BlobStore, app_on: Callable[[BlobStore], FastAPI], headers: dict[str, str]
+) -> None:
+    publish(store, 1)
+    client = TestClient(app_on(store), headers=headers)
+    cursor = client.get("/v1/forecasts", params={"customer_id": C, "limit": 15}).json()["next_cursor"]
+    publish(store, 2)
+    for path in [*store.list("forecast_runs"), *store.list("forecasts")]:
+        if "run-001" in path:
+            store.delete(path)
+    # A process that has never held the run.
+    client = TestClient(app_on(store), headers=headers)
+    gone = client.get("/v1/forecasts", params={"customer_id": C, "cursor": cursor})
     assert gone.status_code == 410
     assert gone.json()["type"] == "/docs#stale-cursor"
+
+
+def test_the_run_before_is_held_for_a_while_only(
+    store: BlobStore, source: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, 1)
+    held = ForecastStore(source)
+    assert held.current(C) is not None
+    publish(store, 2)
+    held.refresh()
+    source.loads = 0
+    assert held.run(C, "run-001") is not None
+    assert source.loads == 0
+    monkeypatch.setattr("serving.forecast_store.PREVIOUS_S", -1.0)
+    held.refresh()
+    assert held.run(C, "run-001") is not None
+    assert source.loads == 1
+
+
+def test_earlier_runs_are_read_when_asked_for_and_refused_ones_never(
+    store: BlobStore, source: Switchable
+) -> None:
+    for number in range(1, 6):
+        publish(store, number)
+    content.publish(
+        store, "refused", content.forecast(["a"], ["x"], FIRST), reasons=("worse than the naive",)
+    )
+    held = ForecastStore(source)
+    for number in (1, 2, 3, 1, 5):
+        run = held.run(C, f"run-{number:03d}")
+        assert run is not None
+        assert factor_of(run) == pytest.approx(number, abs=0.01)
+    for run_id in ("refused", "run-404", "current", "../other/run-001", "run-001\n"):
+        assert held.run(C, run_id) is None
 
 
 def test_the_last_run_is_served_while_the_lake_is_away(
