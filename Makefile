@@ -71,7 +71,7 @@ format: $(READY) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
-.PHONY: bench bench-validate bench-validate-kafka bench-join bench-ingest bench-codec bench-scale
+.PHONY: bench bench-validate bench-validate-kafka bench-join bench-ingest bench-codec bench-scale bench-serve
 bench: $(READY) ## Run the benchmarks and write their tables; NAMES="validate join" for some
 	$(BIN)/python -m benchmarks.suite $(NAMES)
 
@@ -95,6 +95,9 @@ bench-scale: $(READY) ## Processes, partitions, and the cost of a sale as the la
 
 bench-channel: $(READY) ## M5 from files to scored forecasts; STORE=CA_1 for one, KILLS=20 for kill -9 (needs HEADRACE_DATA)
 	$(BIN)/python -m benchmarks.channel $(if $(STORE),--store $(STORE)) $(if $(KILLS),--kills $(KILLS))
+
+bench-serve: $(READY) ## Forecasts of M5's shape by HTTP: single series by wrk, the whole run, memory (needs wrk)
+	$(BIN)/python -m benchmarks.serve
 
 bench-restore: $(READY) ## A killed validate with a million products: from a snapshot, and from the topics
 	$(BIN)/python -m benchmarks.restore

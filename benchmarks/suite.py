@@ -26,6 +26,7 @@ SUITE: Mapping[str, Sequence[str]] = {
     "ingest": ("benchmarks.ingest",),
     "codec": ("benchmarks.codec",),
     "scale": ("benchmarks.scale",),
+    "serve": ("benchmarks.serve",),
     "restore": ("benchmarks.restore",),
     "channel": ("benchmarks.channel",),
 }

@@ -113,6 +113,18 @@ TABLES: Mapping[str, Sequence[Row]] = {
         Row("most memory of one process, MB", "rss_mb_max"),
         Row("most memory of a flow run, MB", "rss_mb.flows, started by it"),
     ),
+    "serve": (
+        Row("**single series** on one core, requests/s", "rps"),
+        Row("half of them answered within, ms", "p50_ms"),
+        Row("99 of 100 answered within, ms", "p99_ms"),
+        Row("processor time for a request, µs", "cpu_us_per_request"),
+        Row("rows of the run", "rows"),
+        Row("the whole run as an Arrow stream, s", "bulk_s"),
+        Row("its size, MB", "bulk_mb"),
+        Row("most memory of the service, MB", "rss_mb_max"),
+        Row("DuckDB in process on its own table, series/s", "duckdb_table_per_s"),
+        Row("DuckDB in process on the Parquet file, series/s", "duckdb_file_per_s"),
+    ),
     "restore": (
         Row("products", "products"),
         Row("snapshot, MB", "snapshot_mb"),
