@@ -1,4 +1,4 @@
-"""`headrace daily`, `forecast` and `reproduce`: the day's forecasts, one of any day as a file, and a run made again."""
+"""`headrace daily`, `forecast`, `explain` and `reproduce`: forecasts made, written, taken apart and made again."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.tables import backtest_table, terminal
+from cli.tables import backtest_table, explanation_table, terminal
 from flows.customer_day import customers
+from flows.explaining import explain_forecast
 from flows.forecast_file import make_forecast_file
 from flows.reproduction import reproduce as make_again
 from flows.trigger import run_daily
@@ -33,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands that forecast to the command line."""
     app.command()(daily)
     app.command()(forecast)
+    app.command()(explain)
     app.command()(reproduce)
 
 
@@ -88,6 +90,34 @@ def forecast(
         )
     out.write_bytes(made.data)
     console.print(f"{made.line}: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def explain(
+    location: Annotated[str, typer.Option(help="Id of the location.", show_default=False)],
+    product: Annotated[str, typer.Option(help="Id of the product.", show_default=False)],
+    day: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="The day that is forecast.", show_default=False)
+    ],
+    customer: OneCustomer = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", help="The run; the one in use by default.", show_default=False)
+    ] = None,
+    features: Annotated[int, typer.Option(min=1, help="Features shown, those that changed most.")] = 12,
+) -> None:
+    """Show what the forecast of one location, product and day was made of, beside what simple models say."""
+    settings, console = load_settings(), terminal()
+    store = open_dataset(settings)
+    with console.status("reading what the forecast was made from"):
+        run, found = explain_forecast(
+            store, only_customer(store, customer), location, product, day.date(), run_id
+        )
+    console.print(explanation_table(f"{product} at {location}, {day.date()}", found, features))
+    quantiles = ", ".join(f"{value:g}" for value in found.quantiles)
+    console.print(f"quantiles q05 to q95: {quantiles}", highlight=False)
+    if not found.on_sale:
+        console.print("not on sale on that day by the plan: the forecast is 0")
+    for line in (f"run {run.run_id}, model {run.model}, manifest {run.manifest}", *found.notes):
+        console.print(line, markup=False, highlight=False)
 
 
 def reproduce(

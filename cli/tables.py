@@ -1,5 +1,6 @@
 """What a person is shown in the terminal, as tables."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from cli.stack import PartView
 from flows.trigger import DailyOutcome
+from ml.explanation import Explanation
 from serving.ports import Delivery, Lag
 
 STATE_STYLES = {
@@ -111,6 +113,38 @@ def backtest_table(outcome: DailyOutcome) -> Table:
             coverage = "" if score.coverage is None else f"{score.coverage:.1%}"
             table.add_row(*first, score.model, f"{score.wape:.3f}", f"{score.bias:+.1%}", pinball, coverage)
             first = ("", "")
+    return table
+
+
+def explanation_table(title: str, found: Explanation, features: int) -> Table:
+    """What a forecast was made of: parts that multiply to it, then what simple models say.
+
+    Args:
+        title: What was forecast.
+        found: What it was made of.
+        features: Features shown by themselves; the others are one line.
+    """
+    table = titled(title, "part", "value")
+    for column in ("factor", "units"):
+        table.add_column(column, justify="right")
+    units = found.expected
+    table.add_row("expected from level and weekday", "", "", f"{units:.3f}")
+    shown = [("what the trees add to every day", "", found.base)]
+    shown += [
+        (row["feature"], "unknown" if math.isnan(row["value"]) else f"{row['value']:.4g}", row["factor"])
+        for row in found.features.head(features).iter_rows(named=True)
+    ]
+    others = found.features.slice(features)
+    if others.height:
+        shown.append((f"{others.height} further features", "", float(others["factor"].product())))
+    shown.append(("the department's own forecast", "", found.correction))
+    for name, value, factor in shown if found.features.height else ():
+        units *= factor
+        table.add_row(name, value, f"× {factor:.3f}", f"{units:.3f}")
+    table.add_section()
+    table.add_row("[bold]forecast[/]", "", "", f"[bold]{found.mean:.3f}[/]")
+    for name, mean in found.baselines.items():
+        table.add_row(name, "", "", f"{mean:.3f}")
     return table
 
 

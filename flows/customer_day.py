@@ -22,7 +22,7 @@ from lake.manifests import Manifest, load_manifest
 from lake.news import customers_with_news
 from lake.read import Lake
 from lake.seal import seal
-from ml.backtest import Backtest, backtest, backtest_origins
+from ml.backtest import Backtest
 from ml.baselines import SeasonalNaive, WeekdayMean
 from ml.day_checks import DayFinding
 from ml.forecast_frame import expected_series
@@ -142,11 +142,10 @@ def champion_of(store: BlobStore, customer_id: str) -> ForecastRun | None:
     return current(store, customer_id)
 
 
-def try_models(panel: Panel, flow: FlowSettings) -> Backtest:
-    """Backtest the model beside two that learn nothing."""
-    models: list[Model] = [model_of(flow), SeasonalNaive(), WeekdayMean()]
-    origins = backtest_origins(panel, flow.backtest_origins, flow.horizon_days)
-    return backtest(panel, models, origins, flow.horizon_days)
+def models_of(flow: FlowSettings) -> dict[str, Model]:
+    """The model and those that learn nothing, by name, in the order in which they are shown."""
+    models: tuple[Model, ...] = (model_of(flow), SeasonalNaive(), WeekdayMean())
+    return {model.name: model for model in models}
 
 
 def train(panel: Panel, flow: FlowSettings) -> Trained:

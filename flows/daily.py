@@ -11,11 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_client, get_run_logger, tags
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
+from prefect.flows import Flow
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
-from flows import tasks
+from flows import customer_day as steps
+from flows import fits, tasks
 from flows.customer_day import held_outcome, model_of
 from flows.outcome import (
     CUSTOMER_TAG,
@@ -27,12 +31,19 @@ from flows.outcome import (
     outcome_of_run,
 )
 from flows.plan import last_day_over
-from flows.publication import run_of
+from flows.publication import mark_status, run_of, work_of
+from flows.runners import forget_results, runner_of
 from infra.blobs import BlobStore, open_dataset
 from infra.settings import CustomerId, Settings, load_settings
+from lake.forecast_status import load_status
 from lake.forecasts import ForecastRun
 from lake.manifests import Manifest, load_manifest
+from ml.backtest import summed_up
 
+DAY_SEALED = "lake.day.sealed"
+"""Event of a customer whose last day is sealed, looks whole and has no forecast yet."""
+CUSTOMER_LABEL = "headrace.customer"
+"""Label of the event that names the customer."""
 FLOW_S = 24 * 3600
 """Longest duration of a flow, seconds: the next day's run is then due."""
 
@@ -44,7 +55,19 @@ def _run_name() -> str:
     return f"{given.get('customer_id') or 'all customers'}, {day}"
 
 
-@flow(name="daily", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+def mark_failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Say that the forecasts in use are older than they should be, after a run failed or was killed."""
+    settings = load_settings()
+    store, named = open_dataset(settings), flow_run.parameters.get("customer_id")
+    day = flow_run.parameters.get("as_of") or last_day_over(datetime.now(UTC), settings.flow.time_zone)
+    through = day if isinstance(day, date) else date.fromisoformat(day)
+    reason = f"the daily run {(state.name or 'failed').lower()}: {state.message or 'see its page in Prefect'}"
+    for customer in [named] if named else steps.customers(store):
+        if load_status(store, customer).as_of != through:
+            mark_status(store, CustomerOutcome(customer, "failed", (reason,)), through)
+
+
+@flow(name="daily", flow_run_name=_run_name, timeout_seconds=FLOW_S, on_crashed=[mark_failed])
 def daily(
     customer_id: CustomerId | None = None, as_of: date | None = None, accept: tuple[date, ...] = ()
 ) -> State[Any]:
@@ -67,9 +90,12 @@ def daily(
         accept: Days that are taken as they are, however they look.
     """
     settings = load_settings()
-    return _each_customer(
-        settings, customer_id, lambda customer: customer_day(customer, as_of, accept, return_state=True)
+    one_day = customer_day.with_options(task_runner=runner_of(settings.flow))
+    ended = _each_customer(
+        settings, customer_id, lambda customer: one_day(customer, as_of, accept, return_state=True)
     )
+    forget_results(get_current_settings().results.local_storage_path)
+    return ended
 
 
 @flow(name="train", flow_run_name=_run_name, timeout_seconds=FLOW_S)
@@ -81,23 +107,33 @@ def train(customer_id: CustomerId | None = None, as_of: date | None = None) -> S
         as_of: The last day whose sales count; none means yesterday.
     """
     settings = load_settings()
-    return _each_customer(settings, customer_id, lambda customer: trial(customer, as_of, return_state=True))
+    one_trial = trial.with_options(task_runner=runner_of(settings.flow))
+    return _each_customer(
+        settings, customer_id, lambda customer: one_trial(customer, as_of, return_state=True)
+    )
 
 
 @flow(name="seal", flow_run_name=_run_name, timeout_seconds=FLOW_S)
 def seal(customer_id: CustomerId | None = None) -> State[Any]:
-    """Seal what has arrived, without a forecast.
+    """Seal what has arrived, and tell of each customer whose last day is whole: that starts its daily run.
 
     Args:
         customer_id: The customer; none means each of them.
     """
-    store = open_dataset(load_settings())
-    now = datetime.now(UTC)
+    settings, now = load_settings(), datetime.now(UTC)
+    store, day = open_dataset(settings), last_day_over(now, settings.flow.time_zone)
     names = [customer_id] if customer_id else tasks.list_customers(store)
     lines = []
     for name in names:
         manifest = tasks.seal(store, name, now)
         lines.append(f"{name}: {_sealed(manifest)}")
+        if manifest is not None and tasks.day_is_due(store, manifest, day, settings.flow):
+            emit_event(
+                DAY_SEALED,
+                {"prefect.resource.id": f"headrace.customer.{name}", CUSTOMER_LABEL: name},
+                payload={"day": f"{day}", "manifest": manifest.seq},
+            )
+            lines[-1] += f"; {day} is whole"
     return Completed(message="; ".join(lines) or "no customer has anything in the lake")
 
 
@@ -116,7 +152,12 @@ def publish(customer_id: CustomerId, run_id: str | None = None) -> State[Any]:
     return _state(outcome)
 
 
-@flow(name="customer-day", flow_run_name=_run_name, timeout_seconds=FLOW_S)
+@flow(
+    name="customer-day",
+    flow_run_name=_run_name,
+    timeout_seconds=FLOW_S,
+    on_failure=[mark_failed],
+)
 def customer_day(customer_id: str, as_of: date | None = None, accept: tuple[date, ...] = ()) -> State[Any]:
     """One customer's part of the daily flow."""
     settings, now = load_settings(), datetime.now(UTC)
@@ -169,10 +210,15 @@ def _forecast(
             get_run_logger().warning(held.line)
             return _ended(store, held, through)
     get_run_logger().info("forecasting from the sales up to %s of manifest %d", plan.origin, manifest.seq)
-    panel = tasks.read_panel(store, manifest, plan.origin, wanted.horizon_days)
-    tried = tasks.try_models(panel, wanted)
-    trained = tasks.train(panel, wanted)
+    work = work_of(manifest, plan, wanted)
+    panel = tasks.read_panel(work)
+    training = tasks.train.submit(work)
+    trials = [tasks.try_one.submit(work, model, origin) for model, origin in fits.trials_of(work)]
+    tried = summed_up(panel.series, [trial.result() for trial in trials], wanted.horizon_days)
+    trained = training.result()
     champion = tasks.find_champion(store, customer_id)
+    changed = tasks.find_corrections(store, champion, manifest, trained)
+    plan = replace(plan, remarks=(*plan.remarks, *changed))
     verdict = tasks.judge(panel, tried, trained, champion, wanted)
     run = run_of(manifest, plan, wanted, tried, trained, verdict, champion, now.date())
     if is_trial:

@@ -40,6 +40,15 @@ def check_sealed_days(
     return findings_of(store, manifest, days, flow) if days else []
 
 
+def day_is_due(store: BlobStore, manifest: Manifest, day: date, flow: FlowSettings) -> bool:
+    """Whether a day is sealed, looks whole, and no forecast was made from it yet."""
+    if day not in days_sold(manifest, day):
+        return False
+    if any(run.origin >= day for run in runs(store, manifest.customer_id, newest=1)):
+        return False
+    return not any(finding.is_broken for finding in check_sealed_days(store, manifest, day, flow))
+
+
 def new_days(store: BlobStore, manifest: Manifest, origin: date) -> list[date]:
     """Days up to an origin that no run was made from as they are now, in order; those without any sale too."""
     made = [run for run in runs(store, manifest.customer_id, RUNS_READ) if run.origin <= origin]

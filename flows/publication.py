@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from flows.customer_day import Trained
+from flows.fits import Work
 from flows.outcome import CustomerOutcome, outcome_of_run
 from flows.plan import Plan, run_id_of
 from flows.run_record import details_of, metrics_of
@@ -35,6 +36,12 @@ from ml.backtest import Backtest
 from ml.gate import Verdict
 from ml.global_trees import FittedTrees, GlobalTrees
 from ml.stored_model import Storable, load_model, save_model
+
+
+def work_of(manifest: Manifest, plan: Plan, flow: FlowSettings) -> Work:
+    """The fits that a run needs."""
+    key = run_id_of(plan.origin, inputs_of(manifest, plan.origin), flow)
+    return Work(manifest.customer_id, manifest.seq, plan.origin, flow, key)
 
 
 def run_of(

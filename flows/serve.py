@@ -1,12 +1,13 @@
 """The process that runs the flows.
 
 Guarantee: importing this module does not import Prefect, which takes seconds. `run_flows` ends only when
-told to stop, or by raising; schedules go on over its restart. A run under way when it stops is cancelled,
-which loses nothing: a step leaves its whole object in the lake or none, and the next run goes on from what
-is there.
+told to stop, or by raising; schedules go on over its restart. A run under way when it stops is cancelled, and one
+that it was killed in is begun again by the next: a step leaves its whole object in the lake or none, and a run goes on
+from what is there.
 """
 
 import asyncio
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from infra.settings import Settings, settings_environment
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DailyOutcome", "run_daily", "run_flows"]
 
@@ -51,11 +54,17 @@ def run_flows(settings: Settings, stop: threading.Event) -> None:
 
     from prefect.runner import Runner
 
+    from flows.alerts import apply_alerts
     from flows.deployments import deployments
+    from flows.takeover import take_over
 
     runner = Runner(name="headrace", pause_on_shutdown=False, limit=RUNS_MAX, query_seconds=POLL_S)
-    for deployment in deployments(settings):
+    served = deployments(settings)
+    for deployment in served:
         runner.add_deployment(deployment)
+    apply_alerts(settings)
+    if count := take_over([deployment.name for deployment in served]):
+        logger.warning("%d runs of a process that ended without them are begun again", count)
     # Outside the main thread Prefect leaves the process's signal handlers to the caller, who owns `stop`.
     with ThreadPoolExecutor(1, "prefect-runner") as thread:
         running = thread.submit(asyncio.run, _serve(runner, stop))

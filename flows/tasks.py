@@ -1,7 +1,8 @@
 """The steps of a customer's day as Prefect tasks: how long each may take, and when it is tried again.
 
 Guarantee: only a step that talks to the lake is tried again, with growing pauses, and only when the lake
-did not answer. A step that merely computes would end the same way.
+did not answer. A step that merely computes would end the same way. A fit that has ended is not done again by a run
+that is restarted.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
+from flows import corrections, day_checks, fits, publication
 from flows import customer_day as steps
-from flows import day_checks, publication, training_data
 from flows.artifacts import show_findings, show_run
+from flows.runners import RESULTS_KEPT, result_key
 from infra.errors import UnavailableError
 
-LAKE_STEP_S, BACKTEST_S, TRAIN_S = 2 * 3600, 6 * 3600, 4 * 3600
-SHOW_S = 600
+LAKE_STEP_S, SHOW_S = 2 * 3600, 600
 """Longest duration of each kind of step, seconds; one that takes longer hangs."""
 RETRIES = 4
 FIRST_PAUSE_S = 5.0
@@ -48,6 +49,24 @@ def _lake_step(name: str, act: Callable[P, R]) -> Task[P, R]:
     )(act)
 
 
+def _fit_step(name: str, run_name: str, act: Callable[P, R]) -> Task[P, R]:
+    """A task around a fit: it may run elsewhere, reads the lake, and is not done again once it has ended.
+
+    It has no longest duration of its own, since nothing can interrupt it in a thread; the flow's bounds it.
+    """
+    return task(
+        name=name,
+        task_run_name=run_name,
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=lake_is_away,
+        cache_key_fn=result_key,
+        cache_expiration=RESULTS_KEPT,
+        persist_result=True,
+    )(act)
+
+
 def _work_step(name: str, act: Callable[P, R], timeout_s: float) -> Task[P, R]:
     """A task around a step that only computes."""
     return task(name=name, task_run_name=name, timeout_seconds=timeout_s, cache_policy=NO_CACHE)(act)
@@ -58,11 +77,13 @@ seal = _lake_step("seal", steps.seal_customer)
 find_days = _lake_step("find the days that are due", steps.days_to_forecast_from)
 check = _lake_step("check", steps.check)
 check_days = _lake_step("check the sealed days", day_checks.check_sealed_days)
-read_panel = _lake_step("read the panel", training_data.read_panel)
-try_models = _work_step("backtest", steps.try_models, BACKTEST_S)
-train = _work_step("train and forecast", steps.train, TRAIN_S)
+day_is_due = _lake_step("see whether the day is whole", day_checks.day_is_due)
+read_panel = _lake_step("read the panel", fits.panel_of)
+try_one = _fit_step("backtest", "backtest {model} from day {origin}", fits.try_one)
+train = _fit_step("train and forecast", "train and forecast", fits.train_one)
 find_champion = _lake_step("find the champion", steps.champion_of)
-judge = _work_step("gate", steps.judge_run, TRAIN_S)
+find_corrections = _lake_step("look for corrections", corrections.corrections)
+judge = _work_step("gate", steps.judge_run, SHOW_S)
 publish = _lake_step("publish", publication.publish_run)
 mark_status = _lake_step("mark the forecast", publication.mark_status)
 promote = _lake_step("promote", publication.promote)

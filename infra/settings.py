@@ -228,6 +228,19 @@ class FlowSettings(BaseModel):
     learner: Literal["lightgbm", "hist_gradient_boosting"] = Field(
         "lightgbm", description="Library that grows the trees: LightGBM, or scikit-learn's own."
     )
+    seal_cron: str = Field(
+        "10 * * * *",
+        description="Schedule of the seal flow, which starts the daily flow when a day is whole.",
+    )
+    runner: Literal["threads", "processes", "dask"] = Field(
+        "threads",
+        description="Where fits run: in the run's own process, in further ones, or on Dask workers.",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Fits at once; each holds its own training rows.")
+    dask_address: str = Field(
+        "",
+        description="Scheduler of a Dask cluster, such as tcp://10.0.0.5:8786; empty makes one on this machine.",
+    )
     catch_up_days: int = Field(
         7, ge=0, le=100, description="Missed days that the daily flow forecasts from after the fact, at most."
     )
@@ -282,6 +295,10 @@ class Settings(BaseSettings):
     # Passwords stand in it.
     kafka: dict[str, str] = Field(
         default_factory=dict, repr=False, description="Kafka properties passed through to every client."
+    )
+    alert_url: SecretStr = Field(
+        SecretStr(""),
+        description="Address that is told by a POST when a daily run failed, was refused or held.",
     )
     ports: PortSettings = PortSettings()
     http: HttpSettings = HttpSettings()

@@ -27,6 +27,25 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What one model did from one origin.
+
+    Attributes:
+        metrics: A row of `Backtest.metrics`.
+        daily: Rows of `Backtest.daily`.
+        notes: Rows of `Backtest.notes`.
+        actual: (n_series, horizon) units sold; NaN where not judged.
+        mean: (n_series, horizon) units forecast.
+    """
+
+    metrics: dict[str, object]
+    daily: pl.DataFrame
+    notes: list[dict[str, object]]
+    actual: FloatArray
+    mean: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class Backtest:
     """What a backtest found.
 
@@ -80,24 +99,38 @@ def backtest(panel: Panel, models: Sequence[Model], origins: Sequence[int], hori
         origins: Day indices; each at least a horizon before the panel's own origin.
         horizon_days: Days forecast from each.
     """
-    levels = level_codes(panel.series)
-    metrics: list[dict[str, object]] = []
-    groups: list[dict[str, object]] = []
-    daily: list[pl.DataFrame] = []
-    notes: list[dict[str, object]] = []
-    for model in models:
-        parts = []
-        for origin in origins:
-            forecast = model.fit(panel, origin, horizon_days).predict(panel, origin, horizon_days)
-            actual = outcome(panel, origin, horizon_days)
-            metrics.append(_judge(panel, origin, forecast, actual, levels))
-            daily.append(_daily(panel, origin, forecast, actual))
-            notes.extend(
-                {"model": model.name, "origin": forecast.origin, "note": note} for note in forecast.notes
-            )
-            parts.append((actual, forecast.mean))
-        groups.extend(_groups(panel, model.name, parts))
-    per_origin = pl.DataFrame(metrics, schema=_METRICS_SCHEMA)
+    trials = [try_origin(panel, model, origin, horizon_days) for model in models for origin in origins]
+    return summed_up(panel.series, trials, horizon_days)
+
+
+def try_origin(panel: Panel, model: Model, origin: int, horizon_days: int) -> Trial:
+    """Fit and judge one model at one origin; arguments as in `backtest`."""
+    forecast = model.fit(panel, origin, horizon_days).predict(panel, origin, horizon_days)
+    actual = outcome(panel, origin, horizon_days)
+    return Trial(
+        metrics=_judge(panel, origin, forecast, actual, level_codes(panel.series)),
+        daily=_daily(panel, origin, forecast, actual),
+        notes=[{"model": model.name, "origin": forecast.origin, "note": note} for note in forecast.notes],
+        actual=actual,
+        mean=forecast.mean,
+    )
+
+
+def summed_up(series: pl.DataFrame, trials: Sequence[Trial], horizon_days: int) -> Backtest:
+    """The backtest that trials make up.
+
+    Args:
+        series: The panel's series.
+        trials: Each model at the same origins; models and origins in the order in which they are to stand.
+        horizon_days: Days forecast from each origin.
+    """
+    parts: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    for trial in trials:
+        parts.setdefault(str(trial.metrics["model"]), []).append((trial.actual, trial.mean))
+    groups = [row for model, found in parts.items() for row in _groups(series, model, found)]
+    daily = [trial.daily for trial in trials]
+    notes = [note for trial in trials for note in trial.notes]
+    per_origin = pl.DataFrame([trial.metrics for trial in trials], schema=_METRICS_SCHEMA)
     overall = per_origin.group_by("model", maintain_order=True).agg(
         pl.lit(None, pl.Date).alias("origin"),
         # A metric that is not defined at one origin (nothing was sold) is judged by the others.
@@ -195,16 +228,16 @@ def _daily(panel: Panel, origin: int, forecast: Forecast, actual: FloatArray) ->
     )
 
 
-def _groups(panel: Panel, model: str, parts: list[tuple[FloatArray, FloatArray]]) -> list[dict[str, object]]:
+def _groups(
+    series: pl.DataFrame, model: str, parts: list[tuple[FloatArray, FloatArray]]
+) -> list[dict[str, object]]:
     """WAPE and bias of each location and department, all origins taken together."""
-    if not parts:
-        return []
     actual = np.concatenate([part[0] for part in parts], axis=1)
     mean = np.where(np.isnan(actual), 0, np.concatenate([part[1] for part in parts], axis=1))
     errors = np.abs(mean - np.nan_to_num(actual))
     found: list[dict[str, object]] = []
     for level, column in (("location", "location_id"), ("department", "department")):
-        names = panel.series[column].fill_null("")
+        names = series[column].fill_null("")
         codes = (names.rank("dense").cast(pl.Int64) - 1).to_numpy()
         keys = names.unique().sort().to_list()
         sold, forecast, error = (summed(part, codes).sum(axis=1) for part in (actual, mean, errors))

@@ -1,10 +1,13 @@
 """A real Prefect server and the process that serves the flows, once for all tests."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -40,11 +43,44 @@ def store(home: Path) -> BlobStore:
     return open_store(load_settings(home=home))
 
 
+class Told:
+    """Somebody who is told when a day went wrong."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        told = self.texts
+
+        class Listener(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """A quiet test."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def told() -> Iterator[Told]:
+    """Where the alerts of the served flows go."""
+    made = Told()
+    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, told: Told) -> Settings:
     """Settings of the installation that the served flows belong to."""
     ports = PortSettings(prefect=free_port(), http=free_port())
-    return load_settings(home=tmp_path_factory.mktemp("stack"), flow=WEEK, ports=ports)
+    home = tmp_path_factory.mktemp("stack")
+    return load_settings(home=home, flow=WEEK, ports=ports, alert_url=told.url)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,9 @@ def one_day(
         return plan, None
     assert manifest is not None
     panel = read_panel(store, manifest, plan.origin, flow.horizon_days)
-    tried, trained = day.try_models(panel, flow), day.train(panel, flow)
+    origins = backtest_origins(panel, flow.backtest_origins, flow.horizon_days)
+    tried = backtest(panel, list(day.models_of(flow).values()), origins, flow.horizon_days)
+    trained = day.train(panel, flow)
     champion = day.champion_of(store, customer_id)
     verdict = day.judge_run(panel, tried, trained, champion, flow)
     run = publication.run_of(manifest, plan, flow, tried, trained, verdict, champion, NOW.date())

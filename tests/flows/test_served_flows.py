@@ -14,8 +14,9 @@ from flows.trigger import DailyOutcome, run_daily
 from infra.blobs import open_store
 from infra.errors import MissingPartError
 from infra.settings import Settings, settings_environment
+from lake.forecast_status import load_status
 from lake.forecasts import current
-from tests.flows.conftest import WEEK
+from tests.flows.conftest import WEEK, Told
 from tests.flows.retailer import deliver
 
 WAIT_S = 240.0
@@ -72,7 +73,8 @@ def test_each_flow_can_be_started_from_the_ui_and_none_twice_at_once(
     for deployment in deployed.values():
         assert deployment["description"]
         assert deployment["global_concurrency_limit"]["limit"] == 1
-    assert [name for name, deployment in deployed.items() if deployment["schedules"]] == ["daily"]
+    scheduled = {name for name, deployment in deployed.items() if deployment["schedules"]}
+    assert scheduled == {"daily", "seal"}
 
 
 def test_the_schedule_of_the_daily_flow_yields_runs_at_the_local_time_of_the_settings(
@@ -165,9 +167,10 @@ def test_days_are_sealed_without_a_forecast(
     from flows.daily import seal
 
     of_stack(served, monkeypatch)
-    deliver(open_store(served), "sealed-only", yesterday, days=30)
+    last = yesterday - timedelta(days=1)
+    deliver(open_store(served), "sealed-only", last, days=30)
     state = seal("sealed-only", return_state=True)
-    assert state.message == f"sealed-only: manifest 1, sales from {yesterday - timedelta(29)} to {yesterday}"
+    assert state.message == f"sealed-only: manifest 1, sales from {last - timedelta(29)} to {last}"
     assert current(open_store(served), "sealed-only") is None
 
 
@@ -187,3 +190,37 @@ def test_a_run_that_the_gate_refused_is_not_published_by_hand(
 def test_without_a_server_the_trigger_says_how_to_start_one(offline_settings: Settings) -> None:
     with pytest.raises(MissingPartError, match="headrace up"):
         run_daily(offline_settings)
+
+
+def test_a_day_that_is_whole_starts_the_daily_run_of_its_customer_by_an_event(
+    served: Settings, ended: DailyOutcome, yesterday: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.daily import seal
+
+    of_stack(served, monkeypatch)
+    store = open_store(served)
+    deliver(store, "whole", yesterday)
+    state = seal("whole", return_state=True)
+    assert (
+        state.message
+        == f"whole: manifest 1, sales from {yesterday - timedelta(99)} to {yesterday}; {yesterday} is whole"
+    )
+    run = eventually(lambda: current(store, "whole"))
+    assert run.origin == yesterday
+    started = asked(served, "flow_runs/filter", {"deployments": {"name": {"any_": ["daily"]}}})
+    assert {"customer_id": "whole"} in [found["parameters"] for found in started]
+    assert seal("whole", return_state=True).message == state.message.removesuffix(f"; {yesterday} is whole")
+
+
+def test_a_customer_whose_run_broke_is_marked_as_degraded(served: Settings, ended: DailyOutcome) -> None:
+    status = load_status(open_store(served), "broken")
+    assert status.state == "degraded"
+    assert status.reasons[0].startswith("the daily run failed: ")
+    assert load_status(open_store(served), "beat_co").run_id == of(ended, "beat_co").run_id
+    assert load_status(open_store(served), "acme").state == "fresh"
+
+
+def test_somebody_is_told_of_a_day_that_went_wrong(ended: DailyOutcome, told: Told) -> None:
+    text = eventually(lambda: next((text for text in told.texts if "acme: published" in text), None))
+    assert text.startswith("Headrace, all customers, ")
+    assert ": Failed: acme: published; beat_co: refused; broken: failed; tiny: skipped" in text
