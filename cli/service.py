@@ -3,7 +3,9 @@
 import ipaddress
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
+from types import FrameType
 from typing import BinaryIO
 
 import uvicorn
@@ -36,6 +38,24 @@ class _HttpDesk:
     def accept(self, customer_id: str, content: Content | None, name: str, stream: BinaryIO) -> Receipt:
         """Store a file and write it into the log of deliveries; see `Desk.accept`."""
         return Receipt(**asdict(self._desk.accept(customer_id, content, name, stream)))
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which lets go of those who would listen for an hour before it waits for what is under way.
+
+    Args:
+        config: Of the server.
+        on_exit: Called when it is told to stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Be told to stop by a signal."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
 
 
 def is_loopback(host: str) -> bool:
@@ -89,7 +109,7 @@ def serve_http(settings: Settings) -> None:
         timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
     )  # fmt: skip
     try:
-        uvicorn.Server(config).run()
+        _Server(config, app.state.service.events.stop).run()
     finally:
         stop.set()
         for follower in followers:

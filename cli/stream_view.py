@@ -6,6 +6,7 @@ and may be asked from any thread; one thread at a time may `follow` or `read_to_
 
 import logging
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import polars as pl
@@ -18,7 +19,7 @@ from infra.topic_reader import TopicReader
 from schemas.catalogue import DELIVERY_REPORTS, LOCATIONS, PRODUCTS
 from schemas.codec import Codec
 from schemas.registry import Registry
-from serving.ports import Delivery, MasterTable, PartHealth, State
+from serving.ports import Delivery, Finish, MasterTable, PartHealth, State
 from stream_jobs.master_reader import MasterReader
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class StreamView:
         self._reader = TopicReader(settings, [DELIVERY_REPORTS], "view")
         self._lock = threading.Lock()
         self._reports: dict[int, Delivery] = {}
+        self._finishes: dict[str, list[Finish]] = {}
         self._shown: dict[tuple[str, str], tuple[int, pl.DataFrame]] = {}
         self._trouble = "has not read the stream to its end yet"
 
@@ -106,6 +108,21 @@ class StreamView:
                     found.append(delivery)
         return found
 
+    def last_finish(self, customer_id: str) -> Finish | None:
+        """The last of a customer's deliveries that was done or rejected; None when none was."""
+        with self._lock:
+            found = self._finishes.get(customer_id)
+            return found[-1] if found else None
+
+    def finished(self, customer_id: str, after: Finish | None, limit: int) -> Sequence[Delivery]:
+        """A customer's deliveries that were done or rejected, in that order, behind one of them."""
+        with self._lock:
+            found = self._finishes.get(customer_id, [])
+            first = 0 if after is None else bisect_right(found, after)
+            reports = [(finish, self._reports[finish[1]]) for finish in found[first : first + limit]]
+        # A delivery whose refused sales were judged again was done once more; it is told as of then.
+        return [report for finish, report in reports if report.done_at == finish[0]]
+
     def locations(self, customer_id: str) -> MasterTable:
         """The customer's locations."""
         return self._master(LOCATIONS, customer_id)
@@ -145,3 +162,9 @@ class StreamView:
         for message in messages:
             report = Delivery(**self._codec.decode_record(message.value()))
             self._reports[report.delivery_id] = report
+            if report.done_at is not None:
+                finishes = self._finishes.setdefault(report.customer_id, [])
+                finish = (report.done_at, report.delivery_id)
+                place = bisect_left(finishes, finish)
+                if finishes[place : place + 1] != [finish]:
+                    finishes.insert(place, finish)

@@ -1,10 +1,12 @@
 """The shapes of the JSON answers, for the reference and for the tests that hold the answers against them."""
 
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.ports import Delivery
 from serving.problems import Kind
 
 
@@ -69,6 +71,21 @@ class DeliveryAnswer(Answer):
     accepted_at: datetime = Field(description="When it was accepted, UTC.")
     updated_at: datetime = Field(description="When this report last changed, UTC.")
     done_at: datetime | None = Field(description="When the last record was judged or the file rejected, UTC.")
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "DeliveryAnswer":
+        """A delivery as the answers show it."""
+        return cls.model_validate(asdict(delivery))
+
+
+class RunEvent(Answer):
+    """A run became current."""
+
+    customer_id: str
+    run_id: str
+    model: str
+    made_on: date
+    manifest: int
 
 
 class DeliveriesAnswer(Answer):

@@ -18,6 +18,7 @@ from serving import (
     answers,
     delivery_routes,
     edge,
+    event_routes,
     forecast_routes,
     master_routes,
     problems,
@@ -26,6 +27,7 @@ from serving import (
     session_routes,
     stream_routes,
 )
+from serving.events import Events
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
@@ -71,11 +73,12 @@ def create_app(
         tokens: Knows who may ask.
     """
     runs = LakeRuns(store)
+    forecasts = ForecastStore(runs)
     service = Service(
         settings=settings,
         lake=Lake(store),
         runs=runs,
-        forecasts=ForecastStore(runs),
+        forecasts=forecasts,
         history=History(store),
         lineage=Lineages(store),
         desk=desk,
@@ -85,6 +88,7 @@ def create_app(
         lags=lags,
         health=health,
         uploads=UploadSlots(),
+        events=Events(deliveries, forecasts),
         tokens=tokens,
         rates=Rates(),
     )
@@ -115,6 +119,6 @@ def create_app(
     app.add_middleware(edge.Edge)
     for part in (session_routes, service_routes):
         app.include_router(part.router, responses=EVERYWHERE)
-    for part in (delivery_routes, forecast_routes, run_routes, master_routes, stream_routes):
+    for part in (delivery_routes, event_routes, forecast_routes, run_routes, master_routes, stream_routes):
         app.include_router(part.router, responses={**EVERYWHERE, **GUARDED})
     return app

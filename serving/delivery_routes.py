@@ -128,11 +128,6 @@ def receipt_response(receipt: Receipt) -> Response:
     )
 
 
-def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
-    """A delivery as the answers show it."""
-    return DeliveryAnswer.model_validate(asdict(delivery))
-
-
 @router.get("/v1/deliveries", response_model=DeliveriesAnswer, responses=problems(BAD_CURSOR))
 def list_deliveries(
     parts: Parts,
@@ -149,7 +144,7 @@ def list_deliveries(
     shown = list(found[:limit])
     following = cursors.encode(query, "", shown[-1].delivery_id) if len(found) > limit else None
     return DeliveriesAnswer(
-        customer_id=customer_id, deliveries=[delivery_answer(one) for one in shown], next_cursor=following
+        customer_id=customer_id, deliveries=[DeliveryAnswer.of(one) for one in shown], next_cursor=following
     )
 
 
@@ -170,7 +165,7 @@ def known_delivery(parts: Service, caller: Caller, delivery_id: int) -> Delivery
 )
 def show_delivery(parts: Parts, caller: Watcher, delivery_id: DeliveryId) -> DeliveryAnswer:
     """Show what became of a delivery."""
-    return delivery_answer(known_delivery(parts, caller, delivery_id))
+    return DeliveryAnswer.of(known_delivery(parts, caller, delivery_id))
 
 
 @router.get(

@@ -126,6 +126,10 @@ class PartHealth:
     detail: str
 
 
+Finish = tuple[datetime, int]
+"""When a delivery was done or rejected, and its id: the order in which they are told."""
+
+
 class Desk(Protocol):
     """Accepts files."""
 
@@ -166,6 +170,20 @@ class Deliveries(Protocol):
             state: Only those that stand so; None for all.
             before: Only ids below this one; None for all.
             limit: Most deliveries returned.
+        """
+        ...
+
+    def last_finish(self, customer_id: str) -> Finish | None:
+        """The last of a customer's deliveries that was done or rejected; None when none was."""
+        ...
+
+    def finished(self, customer_id: str, after: Finish | None, limit: int) -> Sequence[Delivery]:
+        """A customer's deliveries that were done or rejected, in that order.
+
+        Args:
+            customer_id: Whose deliveries.
+            after: Only those behind this one; None for all.
+            limit: Most deliveries returned, the first.
         """
         ...
 

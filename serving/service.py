@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from infra.settings import Settings
 from lake.read import Lake
+from serving.events import Events
 from serving.forecast_store import ForecastStore
 from serving.history import History
 from serving.lake_runs import LakeRuns
@@ -34,6 +35,7 @@ class Service:
     lags: Lags
     health: StreamHealth
     uploads: UploadSlots
+    events: Events
     tokens: TokenStore
     rates: Rates
 

@@ -73,7 +73,8 @@ class TokenStore:
 
     def is_valid(self, token: Token, now: datetime) -> bool:
         """Whether a token, and the one that it was opened with, may be used at the moment `now`."""
-        if token.state(now) != "valid":
+        # The caller may have been given it before it was revoked.
+        if self._tokens.get(token.token_id, token).state(now) != "valid":
             return False
         parent = self._tokens.get(token.parent) if token.parent else token
         return parent is not None and parent.state(now) == "valid"

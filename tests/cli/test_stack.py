@@ -15,6 +15,7 @@ from cli.own_token import own_headers
 from infra.kafka import producer
 from infra.settings import Settings, settings_environment
 from schemas.catalogue import SALES_INPUT
+from serving.client import Headrace
 from tests.cli.commands import headrace
 from tests.running import free_port
 
@@ -79,6 +80,26 @@ def test_bad_files_are_answered_one_by_one_and_good_ones_go_on(masters: Settings
     assert "without a document type" in str(answer_of(masters, bomb.name)["reason"])
     assert "well-formed" in str(answer_of(masters, broken.name)["reason"])
     assert answer_of(masters, good.name)["valid"] == 3
+
+
+def test_a_program_delivers_waits_and_is_told_what_was_done(masters: Settings, tmp_path: Path) -> None:
+    token = own_headers(masters)["Authorization"].removeprefix("Bearer ")
+    path = sales_file(tmp_path, "sales-of-a-program", range(4))
+    with Headrace(masters.http_url, token) as client:
+        report = client.wait(client.deliver(CUSTOMER, path).delivery_id, timeout_s=90)
+    assert (report.state, report.valid, report.name) == ("done", 4, path.name)
+    told = httpx.get(
+        f"{masters.http_url}/v1/events",
+        params={"customer_id": CUSTOMER, "seconds": 0},
+        headers={**own_headers(masters), "Last-Event-ID": "- - -"},
+        timeout=30,
+    )
+    done = [
+        json.loads(line.removeprefix("data: ")) for line in told.text.splitlines() if "delivery_id" in line
+    ]
+    assert done[-1]["delivery_id"] == report.delivery_id
+    assert [one["done_at"] for one in done] == sorted(one["done_at"] for one in done)
+    assert {"locations.csv", "products.csv"} <= {one["name"] for one in done}
 
 
 def test_a_message_that_is_no_avro_costs_only_itself(masters: Settings, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from serving.ports import (
     WINDOW_COLUMNS,
     Content,
     Delivery,
+    Finish,
     Lag,
     MasterTable,
     PartHealth,
@@ -147,6 +148,17 @@ class MemoryStream:
             and (before is None or one.delivery_id < before)
         ]
         return found[:limit]
+
+    def last_finish(self, customer_id: str) -> Finish | None:
+        return max(self._finishes(customer_id), default=None)
+
+    def finished(self, customer_id: str, after: Finish | None, limit: int) -> Sequence[Delivery]:
+        found = [one for one in sorted(self._finishes(customer_id)) if after is None or one > after]
+        return [self.kept[delivery_id] for _, delivery_id in found[:limit]]
+
+    def _finishes(self, customer_id: str) -> list[Finish]:
+        mine = [one for one in self.kept.values() if one.customer_id == customer_id]
+        return [(one.done_at, one.delivery_id) for one in mine if one.done_at is not None]
 
     def locations(self, customer_id: str) -> MasterTable:
         return MasterTable(self._of(self.frames["locations"], customer_id), self.offsets)

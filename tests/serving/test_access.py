@@ -29,7 +29,13 @@ OTHER = "other-shops"
 OPEN = {"/healthz", "/readyz", "/v1/session"}
 """Addresses that ask for no token, or are the way to get one in."""
 
-VALUES = {"customer_id": C, "location_id": "berlin-1", "product_id": "milk-1l", "name": "sales.csv"}
+VALUES = {
+    "customer_id": C,
+    "location_id": "berlin-1",
+    "product_id": "milk-1l",
+    "name": "sales.csv",
+    "seconds": "0",
+}
 BODIES = {
     "/v1/forecasts/series": orjson.dumps(
         {"customer_id": C, "series": [{"location_id": "berlin-1", "product_id": "milk-1l"}]}

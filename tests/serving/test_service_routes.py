@@ -156,7 +156,7 @@ def described(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]
 def test_every_address_and_parameter_is_described(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operations = described(document)
-    assert len(operations) == 22
+    assert len(operations) == 23
     for path, method, operation in operations:
         assert operation["description"], (path, method)
         for parameter in operation.get("parameters", []):
