@@ -70,9 +70,17 @@ class IngestSettings(BaseModel):
     expanded_bytes_max: int = Field(
         200 * 2**30, ge=1, description="Most bytes read from one compressed file."
     )
+    expansion_max: int = Field(
+        500,
+        ge=2,
+        description="Most bytes that one byte of a compressed file expands to, once it has expanded to 64 MiB.",
+    )
     record_bytes_max: int = Field(1 * 2**20, ge=1, description="Largest single record, bytes.")
     depth_max: int = Field(16, ge=2, description="Deepest nesting of XML elements or JSON values.")
     text_chars_max: int = Field(1_000, ge=1, description="Longest id or name, characters.")
+    upload_bytes_per_s_min: int = Field(
+        1_000, ge=1, description="Least speed of an upload by HTTP, bytes a second, after its first minute."
+    )
     inbox: Path | None = Field(None, description="Folder watched for files: INBOX/CUSTOMER/CONTENT*.EXT.")
     inbox_poll_s: float = Field(2.0, gt=0, description="Time between two looks into the inbox, seconds.")
 

@@ -104,10 +104,11 @@ async def deliver(
     content: FileContent = None,
 ) -> Response:
     """Deliver a file of sales, locations, products, prices or events."""
-    bytes_max = parts.settings.ingest.file_bytes_max
-    check_length(request, bytes_max)
+    bounds = parts.settings.ingest
+    check_length(request, bounds.file_bytes_max)
     pieces = cast("AsyncIterator[bytes]", request.stream())
-    with parts.uploads as slot, buffered(RequestBody(pieces, bytes_max)) as body:
+    arriving = RequestBody(pieces, bounds.file_bytes_max, bounds.upload_bytes_per_s_min)
+    with parts.uploads as slot, buffered(arriving) as body:
         # A BufferedReader has the methods of BinaryIO but is not declared as one.
         stream = cast("BinaryIO", body)
         try:

@@ -1,11 +1,12 @@
 """A request's body as a file that another thread reads.
 
 Guarantee: at no time is more of the body in memory than a buffer and one piece as the server received it; the
-sender is held back while the reader is busy. A body that stands still, grows too large or ends early raises
+sender is held back while the reader is busy. A body that stands still, trickles, grows too large or ends early raises
 `UploadError` in the reader, so nothing of it can be taken for whole.
 """
 
 import io
+import time
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -42,16 +43,23 @@ class RequestBody(io.RawIOBase):
     Args:
         pieces: The body as it arrives, such as `request.stream()`.
         bytes_max: Most bytes that are read.
+        bytes_per_s_min: Least speed, bytes a second of waiting for the sender, after the first `stall_s_max` seconds.
         stall_s_max: Longest wait for the next piece, seconds.
     """
 
     def __init__(
-        self, pieces: AsyncIterator[bytes], bytes_max: int, stall_s_max: float = STALL_S_MAX
+        self,
+        pieces: AsyncIterator[bytes],
+        bytes_max: int,
+        bytes_per_s_min: int = 1,
+        stall_s_max: float = STALL_S_MAX,
     ) -> None:
         super().__init__()
         self._pieces = pieces
         self._bytes_max = bytes_max
+        self._bytes_per_s_min = bytes_per_s_min
         self._stall_s_max = stall_s_max
+        self._waited_s = 0.0
         self._rest = memoryview(b"")
         self._taken_bytes = 0
         self._broken: UploadError | None = None
@@ -78,9 +86,10 @@ class RequestBody(io.RawIOBase):
 
     async def _next_piece(self) -> bytes:
         if self._broken is None:
+            began_s = time.monotonic()
             try:
                 with anyio.fail_after(self._stall_s_max):
-                    return await self._received()
+                    return await self._received(began_s)
             except TimeoutError:
                 detail = f"Nothing arrived for {self._stall_s_max:g} seconds."
                 self._broken = UploadError(Problem(UPLOAD_STALLED, detail))
@@ -91,12 +100,17 @@ class RequestBody(io.RawIOBase):
         # A broken body stays broken: a reader that tries again must not take what follows for its end.
         raise self._broken
 
-    async def _received(self) -> bytes:
+    async def _received(self, began_s: float) -> bytes:
         async for piece in self._pieces:
             if piece:
                 self._taken_bytes += len(piece)
+                # Only the time that the sender takes counts, not what the reader does with it meanwhile.
+                self._waited_s += time.monotonic() - began_s
                 if self._taken_bytes > self._bytes_max:
                     raise UploadError(too_large(self._bytes_max))
+                if self._waited_s > self._stall_s_max + self._taken_bytes / self._bytes_per_s_min:
+                    detail = f"Fewer than {self._bytes_per_s_min} bytes a second arrived."
+                    raise UploadError(Problem(UPLOAD_STALLED, detail))
                 return piece
         return b""
 

@@ -36,6 +36,7 @@ class Limits:
         chunk_rows: Most records in a block.
         file_bytes_max: Largest file as it came.
         expanded_bytes_max: Most bytes a compressed file expands to.
+        expansion_max: Most bytes that one byte of a compressed file expands to.
         record_bytes_max: Largest single record.
         depth_max: Deepest nesting of XML elements (the root counts) or JSON values.
         text_chars_max: Longest id or name.
@@ -44,6 +45,7 @@ class Limits:
     chunk_rows: int
     file_bytes_max: int
     expanded_bytes_max: int
+    expansion_max: int
     record_bytes_max: int
     depth_max: int
     text_chars_max: int
@@ -55,6 +57,7 @@ class Limits:
             chunk_rows=settings.chunk_rows,
             file_bytes_max=settings.file_bytes_max,
             expanded_bytes_max=settings.expanded_bytes_max,
+            expansion_max=settings.expansion_max,
             record_bytes_max=settings.record_bytes_max,
             depth_max=settings.depth_max,
             text_chars_max=settings.text_chars_max,

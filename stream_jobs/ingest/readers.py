@@ -1,7 +1,8 @@
 """One way to read a delivered file, whatever its content, format and compression.
 
-Guarantee: a file is read with bounded memory, and never expands beyond `Limits.expanded_bytes_max`. What is
-wrong with the file is a DeliveryError in words for the customer; an error of the store passes through.
+Guarantee: a file is read with bounded memory, and never expands beyond `Limits.expanded_bytes_max`, nor to so much more
+than it is that only a bomb would. What is wrong with the file is a DeliveryError in words for the customer; an error of
+the store passes through.
 """
 
 import io
@@ -20,6 +21,9 @@ from stream_jobs.ingest.csv_rows import read_csv
 from stream_jobs.ingest.json_rows import read_json_lines
 from stream_jobs.ingest.parquet_rows import read_parquet
 from stream_jobs.ingest.xml_rows import read_xml
+
+EXPANDED_FREELY_BYTES = 64 * 2**20
+"""Up to here a file may expand by any factor: a small one costs little, and one of blanks is no attack."""
 
 _OF_LINES_AND_TAGS = {"xml": read_xml, "csv": read_csv, "jsonl": read_json_lines}
 
@@ -42,7 +46,7 @@ def read_blocks(
     Raises:
         DeliveryError: The file as a whole is unreadable. Blocks that were yielded before stand.
     """
-    stream = expanded(file, compression, limits.expanded_bytes_max)
+    stream = expanded(file, compression, limits)
     if file_format in _OF_LINES_AND_TAGS:
         yield from _OF_LINES_AND_TAGS[file_format](stream, content, limits)
     elif file_format == "parquet" and compression is None:
@@ -57,25 +61,26 @@ def read_blocks(
         raise DeliveryError(f"format: expected xml, csv, jsonl or parquet; found {file_format!r}")
 
 
-def expanded(file: IO[bytes], compression: str | None, bytes_max: int) -> ByteStream:
+def expanded(file: IO[bytes], compression: str | None, limits: Limits) -> ByteStream:
     """The file's bytes, decompressed.
 
     Args:
         file: The file as it came.
         compression: gzip or zstd; None when plain.
-        bytes_max: Most bytes that it may expand to.
+        limits: What it may expand to.
     """
-    return file if compression is None else _Expanded(file, compression, bytes_max)
+    return file if compression is None else _Expanded(file, compression, limits)
 
 
 class _Expanded:
     """A compressed file's bytes, counted."""
 
-    def __init__(self, file: IO[bytes], compression: str, bytes_max: int) -> None:
-        source = pa.PythonFile(cast("io.IOBase", _Lent(file)), mode="r")
+    def __init__(self, file: IO[bytes], compression: str, limits: Limits) -> None:
+        self._packed = _Lent(file)
+        source = pa.PythonFile(cast("io.IOBase", self._packed), mode="r")
         self._stream = pa.CompressedInputStream(source, cast("Literal['gzip', 'zstd']", compression))
         self._compression = compression
-        self._bytes_max = bytes_max
+        self._limits = limits
         self._taken = 0
 
     def read(self, size: int = -1, /) -> bytes:
@@ -86,9 +91,14 @@ class _Expanded:
                 f"expected whole {self._compression} data; found a break behind {self._taken} bytes: {error}"
             ) from error
         self._taken += len(piece)
-        if self._taken > self._bytes_max:
+        if self._taken > self._limits.expanded_bytes_max:
             raise DeliveryError(
-                f"expected a file that expands to at most {self._bytes_max} bytes; found more"
+                f"expected a file that expands to at most {self._limits.expanded_bytes_max} bytes; found more"
+            )
+        if self._taken > max(EXPANDED_FREELY_BYTES, self._packed.taken * self._limits.expansion_max):
+            raise DeliveryError(
+                f"expected a file that expands to at most {self._limits.expansion_max} times its size; "
+                f"found more behind {self._taken} bytes; send it plain, or in smaller parts"
             )
         return bytes(piece)
 
@@ -100,9 +110,12 @@ class _Lent:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.taken = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        return self._file.read(size)
+        piece = self._file.read(size)
+        self.taken += len(piece)
+        return piece
 
     def close(self) -> None:
         """Leave the file open."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, TypeVar, cast
 
@@ -29,9 +30,10 @@ def read_in_thread(
     act: Callable[[BinaryIO], T],
     bytes_max: int = BYTES_MAX,
     stall_s_max: float = 30,
+    bytes_per_s_min: int = 1,
 ) -> T:
     async def main() -> T:
-        with buffered(RequestBody(pieces, bytes_max, stall_s_max)) as body:
+        with buffered(RequestBody(pieces, bytes_max, bytes_per_s_min, stall_s_max)) as body:
             return await anyio.to_thread.run_sync(act, cast("BinaryIO", body))
 
     return anyio.run(main)
@@ -67,6 +69,25 @@ def test_a_sender_who_stands_still_is_given_up() -> None:
     with pytest.raises(UploadError) as found:
         read_in_thread(stalling(), lambda body: body.read(100), stall_s_max=0.05)
     assert found.value.problem.kind.status == 408
+
+
+def test_a_sender_who_trickles_is_given_up_and_one_whose_reader_is_slow_is_not() -> None:
+    async def trickling() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            await anyio.sleep(0.02)
+            yield b"x"
+
+    def slowly(body: BinaryIO) -> int:
+        taken = 0
+        while piece := body.read(1):
+            time.sleep(0.01)
+            taken += len(piece)
+        return taken
+
+    with pytest.raises(UploadError, match="Fewer than 1000 bytes a second"):
+        read_in_thread(trickling(), lambda body: body.read(100), stall_s_max=0.3, bytes_per_s_min=1_000)
+    pieces = [b"x" * 10] * 5
+    assert read_in_thread(arriving(*pieces), slowly, stall_s_max=0.3, bytes_per_s_min=1_000) == 50
 
 
 def test_a_broken_body_stays_broken_for_a_reader_that_tries_again() -> None:

@@ -79,6 +79,8 @@ def test_the_page_names_every_limit_with_its_default() -> None:
         "file_bytes_max": f"{LIMITS.file_bytes_max // 2**30} GiB",
         "expanded_bytes_max": f"{LIMITS.expanded_bytes_max // 2**30} GiB",
         "record_bytes_max": f"{LIMITS.record_bytes_max // 2**20} MiB",
+        "expansion_max": str(LIMITS.expansion_max),
+        "upload_bytes_per_s_min": f"{IngestSettings().upload_bytes_per_s_min:,} bytes/s",
         "depth_max": str(LIMITS.depth_max),
         "text_chars_max": f"{LIMITS.text_chars_max:,} characters",
     }

@@ -113,6 +113,21 @@ def test_a_file_that_expands_beyond_the_bound_is_refused(file_format: str, compr
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_file_that_expands_by_too_large_a_factor_is_refused(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = csv_file([sale(number) for number in range(2_000)])
+    bomb = packed(good + b" " * 30_000_000, compression)
+    monkeypatch.setattr("stream_jobs.ingest.readers.EXPANDED_FREELY_BYTES", 2_000_000)
+    with pytest.raises(DeliveryError, match="at most 50 times its size"):
+        blocks(bomb, "csv", compression=compression, bounds=limits(expansion_max=50))
+    assert blocks(packed(good, compression), "csv", compression=compression, bounds=limits(expansion_max=50))
+    # A small file may expand by any factor.
+    small = packed(good + b"\n" * 100_000, compression)
+    assert blocks(small, "csv", compression=compression, bounds=limits(expansion_max=2))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_truncated_and_damaged_compression_is_refused(compression: str) -> None:
     data = packed(csv_file([sale(number) for number in range(20_000)]), compression)
     with pytest.raises(DeliveryError, match=f"whole {compression} data"):
