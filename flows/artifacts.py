@@ -46,6 +46,7 @@ def show_run(
             tried,
             trained.rows,
             run.model,
+            BASELINE,
         ),
         description=f"Forecast: {about}",
     )

@@ -214,7 +214,7 @@ def _forecast(
     panel = tasks.read_panel(work)
     training = tasks.train.submit(work)
     trials = [tasks.try_one.submit(work, model, origin) for model, origin in fits.trials_of(work)]
-    tried = summed_up(panel.series, [trial.result() for trial in trials], wanted.horizon_days)
+    tried = summed_up([trial.result() for trial in trials], wanted.horizon_days)
     trained = training.result()
     champion = tasks.find_champion(store, customer_id)
     changed = tasks.find_corrections(store, champion, manifest, trained)

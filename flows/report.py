@@ -13,6 +13,7 @@ import polars as pl
 from flows.pictures import ForecastCurve, TotalCurve, draw_forecast, range_of_totals
 from ml.backtest import Backtest
 from ml.panel import Panel
+from ml.slices import value_added
 
 RANGE_SHARE = 0.9
 """Share of the days that the picture's range is to hold."""
@@ -104,7 +105,7 @@ def verdict_markdown(
 
 
 def forecast_markdown(
-    title: str, panel: Panel, backtest: Backtest, forecast: pl.DataFrame, model: str
+    title: str, panel: Panel, backtest: Backtest, forecast: pl.DataFrame, model: str, baseline: str
 ) -> str:
     """The picture of a forecast, and where the model errs, as Markdown.
 
@@ -114,6 +115,7 @@ def forecast_markdown(
         backtest: What the backtest found.
         forecast: location_id, product_id, date, mean.
         model: Name of the model.
+        baseline: Name of the simple model that it is compared with.
     """
     image = b64encode(_picture(panel, backtest, forecast, model)).decode("ascii")
     parts = [f"# {title}", f"![Units sold and forecast by day, all products](data:image/png;base64,{image})"]
@@ -121,21 +123,32 @@ def forecast_markdown(
         parts.append(
             "The range is that of the daily total's errors in the backtest: nine days in ten lay within it."
         )
-    for level, heading in (("location", "Location"), ("department", "Department")):
-        rows = backtest.groups.filter(pl.col("model") == model, pl.col("level") == level)
-        shown = rows.sort("quantity", descending=True).head(WORST_SHOWN)
-        if shown.height > 1:
-            lines = [f"| {heading} | Units in the backtest | WAPE | Bias |", "|:--|--:|--:|--:|"]
-            lines += [
-                f"| {_cell(row['key'] or 'none given')} | {row['quantity']:,.0f} | {percent(row['wape'])} "
-                f"| {percent(row['bias'], signed=True)} |"
-                for row in shown.iter_rows(named=True)
-            ]
-            of = (
-                f"largest {shown.height} of {rows.height}" if rows.height > shown.height else f"{rows.height}"
-            )
-            parts += [f"## By {level} ({of})", "\n".join(lines)]
+    against = value_added(backtest.groups, baseline).filter(pl.col("model") == model)
+    parts += [
+        table for level in against["level"].unique(maintain_order=True) if (table := _errors(against, level))
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _errors(rows: pl.DataFrame, level: str) -> str:
+    """Where a model errs on one level, the largest keys in their order; nothing for a level with one key."""
+    rows = rows.filter(pl.col("level") == level)
+    shown = rows.filter(pl.col("quantity").rank("ordinal", descending=True) <= WORST_SHOWN)
+    if shown.height < 2:
+        return ""
+    of = f"largest {shown.height} of {rows.height}" if rows.height > shown.height else f"{rows.height}"
+    lines = [
+        f"## By {level} ({of})\n",
+        f"| {level.capitalize()} | Units in the backtest | WAPE | Less error than the naive | Bias | In 90 % range |",
+        "|:--|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {_cell(row['key'] or 'none given')} | {row['quantity']:,.0f} | {percent(row['wape'])} "
+        f"| {percent(row['value_added'] if row['value_added'] is not None else math.nan, signed=True)} "
+        f"| {percent(row['bias'], signed=True)} | {percent(row['coverage_90'])} |"
+        for row in shown.iter_rows(named=True)
+    ]
+    return "\n".join(lines)
 
 
 def _picture(panel: Panel, backtest: Backtest, forecast: pl.DataFrame, model: str) -> bytes:

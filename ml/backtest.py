@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ml.hierarchy import level_codes
 from ml.matrices import NEVER
-from ml.metrics import bias, coverage, rmsse, scaled_pinball, summed, wape, wrmsse
+from ml.metrics import bias, coverage, rmsse, scaled_pinball, wape, wrmsse
 from ml.models import Forecast, Model
 from ml.panel import Panel, start_as_of
 from ml.quantiles import LEVELS
+from ml.slices import SLICES_SCHEMA, errors_by_slice, summed_cells
 
 METRICS = ("wape", "bias", "rmsse", "wrmsse", "pinball", "coverage_90", "coverage_50")
 HISTORY_DAYS_MIN = 14
@@ -34,15 +35,13 @@ class Trial:
         metrics: A row of `Backtest.metrics`.
         daily: Rows of `Backtest.daily`.
         notes: Rows of `Backtest.notes`.
-        actual: (n_series, horizon) units sold; NaN where not judged.
-        mean: (n_series, horizon) units forecast.
+        cells: What its days amount to by slice, as `slices.summed_cells` tells it.
     """
 
     metrics: dict[str, object]
     daily: pl.DataFrame
     notes: list[dict[str, object]]
-    actual: FloatArray
-    mean: FloatArray
+    cells: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,7 @@ class Backtest:
         metrics: A row for each model × origin, and one with a null origin for their mean: model, origin
             (date), wape, bias (above 0: too much), rmsse (mean over series), wrmsse (12 levels), pinball
             (scaled), coverage_90, coverage_50 (shares within the central 90 and 50 %), series.
-        groups: A row for each model × level ("location" or "department") × key over all origins: model,
-            level, key, quantity (units sold), wape, bias.
+        groups: A row for each model × level × key over all origins, as `slices.errors_by_slice` tells it.
         daily: A row for each model × origin × day: model, origin, date, actual, mean; units over all series.
         notes: A row for each note of a model: model, origin, note.
     """
@@ -100,7 +98,7 @@ def backtest(panel: Panel, models: Sequence[Model], origins: Sequence[int], hori
         horizon_days: Days forecast from each.
     """
     trials = [try_origin(panel, model, origin, horizon_days) for model in models for origin in origins]
-    return summed_up(panel.series, trials, horizon_days)
+    return summed_up(trials, horizon_days)
 
 
 def try_origin(panel: Panel, model: Model, origin: int, horizon_days: int) -> Trial:
@@ -111,23 +109,21 @@ def try_origin(panel: Panel, model: Model, origin: int, horizon_days: int) -> Tr
         metrics=_judge(panel, origin, forecast, actual, level_codes(panel.series)),
         daily=_daily(panel, origin, forecast, actual),
         notes=[{"model": model.name, "origin": forecast.origin, "note": note} for note in forecast.notes],
-        actual=actual,
-        mean=forecast.mean,
+        cells=summed_cells(panel, origin, actual, forecast),
     )
 
 
-def summed_up(series: pl.DataFrame, trials: Sequence[Trial], horizon_days: int) -> Backtest:
+def summed_up(trials: Sequence[Trial], horizon_days: int) -> Backtest:
     """The backtest that trials make up.
 
     Args:
-        series: The panel's series.
         trials: Each model at the same origins; models and origins in the order in which they are to stand.
         horizon_days: Days forecast from each origin.
     """
-    parts: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    cells: dict[str, list[pl.DataFrame]] = {}
     for trial in trials:
-        parts.setdefault(str(trial.metrics["model"]), []).append((trial.actual, trial.mean))
-    groups = [row for model, found in parts.items() for row in _groups(series, model, found)]
+        cells.setdefault(str(trial.metrics["model"]), []).append(trial.cells)
+    groups = [errors_by_slice(model, found) for model, found in cells.items()]
     daily = [trial.daily for trial in trials]
     notes = [note for trial in trials for note in trial.notes]
     per_origin = pl.DataFrame([trial.metrics for trial in trials], schema=_METRICS_SCHEMA)
@@ -140,7 +136,7 @@ def summed_up(series: pl.DataFrame, trials: Sequence[Trial], horizon_days: int) 
     return Backtest(
         horizon_days,
         pl.concat([per_origin, overall]),
-        pl.DataFrame(groups, schema=_GROUPS_SCHEMA),
+        pl.concat(groups) if groups else pl.DataFrame(schema=SLICES_SCHEMA),
         pl.concat(daily) if daily else pl.DataFrame(schema=_DAILY_SCHEMA),
         pl.DataFrame(notes, schema={"model": pl.String, "origin": pl.Date, "note": pl.String}),
     )
@@ -151,14 +147,6 @@ _METRICS_SCHEMA: dict[str, type[pl.DataType]] = {
     "origin": pl.Date,
     **dict.fromkeys(METRICS, pl.Float64),
     "series": pl.Int64,
-}
-_GROUPS_SCHEMA: dict[str, type[pl.DataType]] = {
-    "model": pl.String,
-    "level": pl.String,
-    "key": pl.String,
-    "quantity": pl.Float64,
-    "wape": pl.Float64,
-    "bias": pl.Float64,
 }
 _DAILY_SCHEMA: dict[str, type[pl.DataType]] = {
     "model": pl.String,
@@ -226,32 +214,3 @@ def _daily(panel: Panel, origin: int, forecast: Forecast, actual: FloatArray) ->
         },
         schema=_DAILY_SCHEMA,
     )
-
-
-def _groups(
-    series: pl.DataFrame, model: str, parts: list[tuple[FloatArray, FloatArray]]
-) -> list[dict[str, object]]:
-    """WAPE and bias of each location and department, all origins taken together."""
-    actual = np.concatenate([part[0] for part in parts], axis=1)
-    mean = np.where(np.isnan(actual), 0, np.concatenate([part[1] for part in parts], axis=1))
-    errors = np.abs(mean - np.nan_to_num(actual))
-    found: list[dict[str, object]] = []
-    for level, column in (("location", "location_id"), ("department", "department")):
-        names = series[column].fill_null("")
-        codes = (names.rank("dense").cast(pl.Int64) - 1).to_numpy()
-        keys = names.unique().sort().to_list()
-        sold, forecast, error = (summed(part, codes).sum(axis=1) for part in (actual, mean, errors))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rates = np.where(sold > 0, [error / sold, (forecast - sold) / sold], np.nan)
-        found += [
-            {
-                "model": model,
-                "level": level,
-                "key": key,
-                "quantity": sold[i],
-                "wape": rates[0, i],
-                "bias": rates[1, i],
-            }
-            for i, key in enumerate(keys)
-        ]
-    return found

@@ -61,9 +61,25 @@ def test_a_backtest_without_origins_gives_an_empty_table(panel: Panel) -> None:
 
 def test_the_picture_is_a_png_within_the_markdown(panel: Panel, tried: Backtest) -> None:
     forecast = WeekdayMean().fit(panel, panel.origin, 7).predict(panel, panel.origin, 7)
-    text = forecast_markdown("acme", panel, tried, forecast_frame(panel, forecast), "weekday_mean")
+    text = forecast_markdown(
+        "acme", panel, tried, forecast_frame(panel, forecast), "weekday_mean", "seasonal_naive"
+    )
     assert "](data:image/png;base64,iVBORw0KGgo" in text
     assert "## By location (2)" in text
+
+
+def test_where_the_model_errs_stands_beside_what_it_takes_off_the_naives_error(
+    panel: Panel, tried: Backtest
+) -> None:
+    forecast = WeekdayMean().fit(panel, panel.origin, 7).predict(panel, panel.origin, 7)
+    text = forecast_markdown(
+        "acme", panel, tried, forecast_frame(panel, forecast), "weekday_mean", "seasonal_naive"
+    )
+    errors = dict(tried.groups.filter(pl.col("key") == "a").select("model", "wape").iter_rows())
+    gain = percent(1 - errors["weekday_mean"] / errors["seasonal_naive"], signed=True)
+    assert f"| a | {tried.groups['quantity'][0]:,.0f} | {percent(errors['weekday_mean'])} | {gain} |" in text
+    # One department, one class of volume and one week ahead are the whole again.
+    assert text.count("## By ") == 1
 
 
 def test_a_refusal_says_why_and_what_stays_in_use() -> None:

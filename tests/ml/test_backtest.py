@@ -62,7 +62,12 @@ def test_a_forecast_ten_percent_too_high_has_that_bias_everywhere(panel: Panel) 
     assert high.metrics["bias"].to_list() == pytest.approx([0.1] * 3, rel=1e-4)
     assert high.metrics["wape"].to_list() == pytest.approx([0.1] * 3, rel=1e-4)
     assert high.groups["bias"].to_list() == pytest.approx([0.1] * high.groups.height, rel=1e-4)
-    assert high.groups["level"].unique().sort().to_list() == ["department", "location"]
+    assert high.groups["level"].unique().sort().to_list() == [
+        "department",
+        "location",
+        "volume",
+        "week ahead",
+    ]
 
 
 def test_the_mean_over_origins_has_no_origin(found: Backtest) -> None:
