@@ -27,6 +27,7 @@ from serving import (
     session_routes,
     stream_routes,
 )
+from serving.delivery_keys import DeliveryKeys
 from serving.events import Events
 from serving.forecast_store import ForecastStore
 from serving.history import History
@@ -89,6 +90,7 @@ def create_app(
         health=health,
         uploads=UploadSlots(),
         events=Events(deliveries, forecasts),
+        keys=DeliveryKeys(store),
         tokens=tokens,
         rates=Rates(),
     )

@@ -225,6 +225,7 @@ class Headrace:
         *,
         name: str | None = None,
         content: str | None = None,
+        key: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Receipt:
         """Send a file of sales, locations, products, prices or events.
@@ -234,6 +235,7 @@ class Headrace:
             file: Its path, or a seekable file that is open for reading bytes.
             name: What to call it: its beginning tells the content, its ending the format; the path's name without it.
             content: What it holds, when its name does not say.
+            key: A key of this file's own, such as a UUID, for a file whose bytes change when it is made again.
             on_progress: Told the bytes sent so far and those that there are; begins anew when it is sent again.
 
         Returns:
@@ -250,12 +252,15 @@ class Headrace:
                     opened,
                     name=name or Path(file).name,
                     content=content,
+                    key=key,
                     on_progress=on_progress,
                 )
         if name is None:
             raise ValueError("name: expected the name of the file, since a file that is open may have none")
         size_bytes = file.seek(0, 2)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        if key is not None:
+            headers["Idempotency-Key"] = key
         asked = _given({"customer_id": customer_id, "name": name, "content": content})
         answer = self._ask(
             "POST", "/v1/deliveries", params=asked, headers=headers,

@@ -25,13 +25,15 @@ from serving.parameters import (
     DeliveryStates,
     FileContent,
     FileName,
+    IdempotencyKey,
     Limit,
 )
-from serving.ports import Delivery, Receipt
+from serving.ports import Content, Delivery, Receipt
 from serving.problems import (
     BAD_CURSOR,
     FOREIGN_CUSTOMER,
     FOREIGN_ORIGIN,
+    KEY_IN_USE,
     MISSING_SCOPE,
     NOT_ACCEPTABLE,
     STALE_CURSOR,
@@ -82,10 +84,18 @@ def check_length(request: Request, bytes_max: int) -> None:
     responses={
         200: {
             "model": ReceiptAnswer,
-            "description": "The same bytes were accepted before; this is their id.",
+            "description": "The same bytes, or a request with this key, were accepted before; this is their id.",
         },
         202: {"description": "Stored and queued; ask for the delivery to learn what became of it."},
-        **problems(UPLOAD_BROKEN, MISSING_SCOPE, FOREIGN_CUSTOMER, FOREIGN_ORIGIN, UPLOAD_STALLED, TOO_LARGE),
+        **problems(
+            UPLOAD_BROKEN,
+            MISSING_SCOPE,
+            FOREIGN_CUSTOMER,
+            FOREIGN_ORIGIN,
+            UPLOAD_STALLED,
+            KEY_IN_USE,
+            TOO_LARGE,
+        ),
     },
     openapi_extra={
         "requestBody": {
@@ -102,8 +112,30 @@ async def deliver(
     customer_id: Customer,
     name: FileName,
     content: FileContent = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Deliver a file of sales, locations, products, prices or events."""
+    with parts.keys.using(customer_id, idempotency_key):
+        if idempotency_key is not None:
+            known = await anyio.to_thread.run_sync(parts.keys.answered, customer_id, idempotency_key, name)
+            if known is not None:
+                return receipt_response(known)
+        receipt = await received(request, parts, customer_id, content, name)
+        if idempotency_key is not None:
+            await anyio.to_thread.run_sync(parts.keys.remember, customer_id, idempotency_key, name, receipt)
+    return receipt_response(receipt)
+
+
+async def received(
+    request: Request, parts: Service, customer_id: str, content: Content | None, name: str
+) -> Receipt:
+    """Hand the body of a request to the desk as it arrives.
+
+    Raises:
+        Problem: The body is too large, stalled, trickled or broke, or all places are taken.
+        DeliveryError: The file cannot be accepted.
+        UnavailableError: The store or the log cannot be reached.
+    """
     bounds = parts.settings.ingest
     check_length(request, bounds.file_bytes_max)
     pieces = cast("AsyncIterator[bytes]", request.stream())
@@ -112,12 +144,11 @@ async def deliver(
         # A BufferedReader has the methods of BinaryIO but is not declared as one.
         stream = cast("BinaryIO", body)
         try:
-            receipt = await anyio.to_thread.run_sync(
+            return await anyio.to_thread.run_sync(
                 parts.desk.accept, customer_id, content, name, stream, limiter=slot.limiter
             )
         except UploadError as error:
             raise error.problem from error
-    return receipt_response(receipt)
 
 
 def receipt_response(receipt: Receipt) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 
 from infra.settings import CustomerId
 from serving.cursors import CURSOR_CHARS_MAX
@@ -75,6 +75,17 @@ FileName = Annotated[
         pattern=r"^[^\x00-\x1f\x7f/\\]+$",
         description="Name of the file: its start tells the content, its ending the format.",
         examples=["sales-2026-11-01.csv.gz"],
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A key of this request's own, such as a UUID: the request made again with it is answered as it was "
+        "the first time, also when its bytes have changed.",
+        examples=["7f9d3c1e-2b1a-4a58-9d1e-3f0f6f0c2a11"],
     ),
 ]
 DeliveryStates = Annotated[State | None, Query(alias="state", description="Only deliveries that stand so.")]

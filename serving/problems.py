@@ -96,6 +96,18 @@ UPLOAD_STALLED = Kind(
     "The upload stood still for too long",
     "Send the file again; nothing of it was accepted.",
 )
+KEY_IN_USE = Kind(
+    "key-in-use",
+    409,
+    "A request with this key is under way",
+    "Wait for its answer, or try again after the time in Retry-After.",
+)
+KEY_OF_ANOTHER = Kind(
+    "key-of-another",
+    422,
+    "This key was used for another file",
+    "Make a new key for each file; send the old one only to repeat the same request.",
+)
 TOO_MANY_UPLOADS = Kind(
     "too-many-uploads",
     503,
@@ -185,6 +197,8 @@ KINDS: tuple[Kind, ...] = (
     BODY_TOO_LARGE,
     UPLOAD_BROKEN,
     UPLOAD_STALLED,
+    KEY_IN_USE,
+    KEY_OF_ANOTHER,
     TOO_MANY_UPLOADS,
     NOT_SIGNED_IN,
     MISSING_SCOPE,

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from infra.settings import Settings
 from lake.read import Lake
+from serving.delivery_keys import DeliveryKeys
 from serving.events import Events
 from serving.forecast_store import ForecastStore
 from serving.history import History
@@ -36,6 +37,7 @@ class Service:
     health: StreamHealth
     uploads: UploadSlots
     events: Events
+    keys: DeliveryKeys
     tokens: TokenStore
     rates: Rates
 
