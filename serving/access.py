@@ -1,20 +1,21 @@
 """Who asks, and whether they may: what stands before every address that tells anything.
 
-Guarantee: an address that depends on `allowed(…)` is answered only to a valid token with one of its scopes,
+Guarantee: an address that depends on a `Guard` is answered only to a valid token with one of its scopes,
 within its rate, and only for the customer and the locations that the token is for. A cookie counts as a token,
 but never for a change that a page of another site has a browser make.
 """
 
 import math
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import APIKeyCookie
+from fastapi.security.base import SecurityBase
 
 from serving.problems import (
     FOREIGN_CUSTOMER,
@@ -26,7 +27,7 @@ from serving.problems import (
     Kind,
     Problem,
 )
-from serving.service import Parts, Service
+from serving.service import Service, of_request
 from serving.token_store import AGE_S_MAX, LOOKS_APART_S
 from serving.tokens import SCOPES, SECRET_CHARS_MAX, Scope, Token, now_utc
 
@@ -35,7 +36,6 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 GUARDS: tuple[Kind, ...] = (NOT_SIGNED_IN, MISSING_SCOPE, TOO_MANY_REQUESTS)
 """What every guarded address may answer."""
 
-bearer = HTTPBearer(auto_error=False, scheme_name="token", description="`Authorization: Bearer TOKEN`")
 cookie = APIKeyCookie(
     name=COOKIE, auto_error=False, scheme_name="page", description="The session of the page."
 )
@@ -133,32 +133,43 @@ def check_rate(parts: Service, key: str, per_s: float) -> None:
         raise Problem(TOO_MANY_REQUESTS, detail, {"Retry-After": str(math.ceil(wait_s))})
 
 
-def allowed(*scopes: Scope, whole_customer: bool = False) -> Callable[..., Awaitable[Caller]]:
+class Guard(SecurityBase):
     """What an address depends on to be answered to those alone that may ask it.
+
+    One dependency, since FastAPI takes longer for each than the check of a token does.
 
     Args:
         scopes: One of them is needed.
         whole_customer: Whether it tells of all locations at once, so that a token of some may not ask.
     """
 
-    async def caller(
-        request: Request,
-        parts: Parts,
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-        session: Annotated[str | None, Depends(cookie)],
-    ) -> Caller:
+    model = HTTPBearer(description="`Authorization: Bearer TOKEN`, or the session of the page in a cookie.")
+    scheme_name = "token"
+
+    def __init__(self, *scopes: Scope, whole_customer: bool = False) -> None:
+        self._scopes = scopes
+        self._whole_customer = whole_customer
+
+    async def __call__(self, request: Request) -> Caller:
+        """Who asks.
+
+        Raises:
+            Problem: 401, 403 or 429.
+            UnavailableError: Nobody knows which tokens there are.
+        """
+        parts = await of_request(request)
         if request.method not in READING:
             check_origin(request)
-        token = await signed_in(parts, given.credentials if given else session)
+        token = await signed_in(parts, secret_of(request))
         found = Caller(token)
         request.state.caller = found
         check_rate(
             parts, token.parent or token.token_id, token.requests_per_s or parts.settings.http.requests_per_s
         )
-        if not set(scopes) & set(token.scopes):
-            expected = " or ".join(scopes)
+        if not set(self._scopes) & set(token.scopes):
+            expected = " or ".join(self._scopes)
             raise Problem(MISSING_SCOPE, f"Expected the scope {expected}, found {', '.join(token.scopes)}.")
-        if whole_customer and token.location_ids:
+        if self._whole_customer and token.location_ids:
             raise Problem(FOREIGN_LOCATION, "The token is for some locations; this tells of all.")
         for customer_id in request.query_params.getlist("customer_id"):
             found.check_customer(customer_id)
@@ -166,12 +177,16 @@ def allowed(*scopes: Scope, whole_customer: bool = False) -> Callable[..., Await
             found.check_location(location_id)
         return found
 
-    return caller
+
+def secret_of(request: Request) -> str | None:
+    """What a request has to show: the token in its header, or else the session in its cookie."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE)
 
 
-Reader = Annotated[Caller, Depends(allowed("read"))]
-WholeReader = Annotated[Caller, Depends(allowed("read", whole_customer=True))]
-Deliverer = Annotated[Caller, Depends(allowed("deliver", whole_customer=True))]
-Watcher = Annotated[Caller, Depends(allowed("deliver", "read", "operate", whole_customer=True))]
-Operator = Annotated[Caller, Depends(allowed("operate"))]
-Anyone = Annotated[Caller, Depends(allowed(*SCOPES))]
+Reader = Annotated[Caller, Depends(Guard("read"))]
+WholeReader = Annotated[Caller, Depends(Guard("read", whole_customer=True))]
+Deliverer = Annotated[Caller, Depends(Guard("deliver", whole_customer=True))]
+Watcher = Annotated[Caller, Depends(Guard("deliver", "read", "operate", whole_customer=True))]
+Operator = Annotated[Caller, Depends(Guard("operate"))]
+Anyone = Annotated[Caller, Depends(Guard(*SCOPES))]

@@ -119,8 +119,9 @@ def create_app(
     app.state.service = service
     problems.install(app)
     app.add_middleware(edge.Edge)
+    # They are looked through in this order: what is asked most stands first.
+    for part in (forecast_routes, run_routes, delivery_routes, event_routes, master_routes, stream_routes):
+        app.include_router(part.router, responses={**EVERYWHERE, **GUARDED})
     for part in (session_routes, service_routes):
         app.include_router(part.router, responses=EVERYWHERE)
-    for part in (delivery_routes, event_routes, forecast_routes, run_routes, master_routes, stream_routes):
-        app.include_router(part.router, responses={**EVERYWHERE, **GUARDED})
     return app

@@ -27,6 +27,19 @@ SILENCE_S_MAX = 15.0
 """After so much silence a comment is sent, so that proxies and listeners see that the connection lives."""
 
 EVENT_STREAM = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "description": "One event; the answer is a row of them.",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["run", "delivery"]},
+        "id": {"type": "string", "description": "For Last-Event-ID."},
+        "data": {
+            "type": "string",
+            "description": "JSON: the run, or the delivery as GET /v1/deliveries/ID has it.",
+        },
+    },
+}
 EXAMPLE = (
     "event: run\nid: 2026-11-20-7 2026-11-20T12:00:04+00:00 42\n"
     'data: {"customer_id":"corner-shops","run_id":"2026-11-20-7","model":"global_trees",'
@@ -39,7 +52,7 @@ EXAMPLE = (
     response_class=Response,
     responses={
         200: {
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "content": {EVENT_STREAM: {"schema": EVENT, "example": EXAMPLE}},
             "description": "Events `run` and `delivery`, as they come.",
         },
         **problems(BAD_CURSOR, TOO_BUSY),
