@@ -8,7 +8,7 @@ Run it with `HEADRACE_DATA` set to the folder that holds `m5/`:
 Windows are named by their first day (d_N). For the one that starts at d_1914 with all stores, the validation
 phase, weights and scales are the competition's own and the score compares with published ones; elsewhere they
 are computed from the days at hand. Each panel ends at its window's origin: no model is given a later day. The
-last line is one JSON object.
+ranges of sums of the 28 days are learned from the windows before. The last line is one JSON object.
 """
 
 import argparse
@@ -29,15 +29,18 @@ from ml.backtest import last_revenue
 from ml.baselines import SeasonalNaive, WeekdayMean
 from ml.global_trees import GlobalTrees
 from ml.hierarchy import level_codes
-from ml.metrics import bias, coverage, scaled_pinball, wape, wrmsse
+from ml.metrics import bias, coverage, scaled_pinball, summed, wape, wrmsse
 from ml.models import Forecast, Model
 from ml.panel import Panel
 from ml.quantiles import LEVELS
 from ml.smoothing import Smoothing
+from ml.sums import Past, shared_errors, sum_quantiles
 
 VALIDATION = 1914
 WINDOWS = (1858, 1886, VALIDATION)
 ALL_STORES = 10
+SERIES_SUMMED_MAX = 2_000
+"""Series whose sum of the days is judged; drawn by chance."""
 
 
 def models_of(rows_max: int) -> dict[str, Model]:
@@ -74,6 +77,24 @@ def score(
     }
 
 
+def score_sums(panel: Panel, forecast: Forecast, pasts: Sequence[Past], now: Past) -> dict[str, object]:
+    """How many sums of the 28 days lay within their range from 5 to 95 %: of series, and of departments."""
+    if not pasts:
+        return {}
+    shared, group = shared_errors(pasts), panel.codes.group.astype(np.int64)
+    mean = np.where(np.isnan(now.actual), 0, forecast.mean)
+    some = np.random.default_rng(0).permutation(panel.n_series)[:SERIES_SUMMED_MAX]
+    found: dict[str, object] = {}
+    for name, rows, sums in (
+        ("series", some, np.arange(len(some))),
+        ("location_department", np.arange(panel.n_series), group),
+    ):
+        ranges = sum_quantiles(mean[rows], shared, sums)
+        sold = summed(now.actual[rows], sums).sum(axis=1)[:, None]
+        found[name] = round(coverage(sold, ranges[:, :1], ranges[:, -1:]), 4)
+    return {"coverage_90_sums": found}
+
+
 def run(
     folder: Path, windows: Sequence[int], names: Sequence[str], stores: int, rows_max: int, *, is_long: bool
 ) -> dict[str, dict[int, dict[str, object]]]:
@@ -84,7 +105,8 @@ def run(
     """
     models = models_of(rows_max)
     found: dict[str, dict[int, dict[str, object]]] = {name: {} for name in names}
-    for window in windows:
+    pasts: dict[str, list[Past]] = {name: [] for name in names}
+    for window in sorted(windows):
         panel, actual = read_m5(folder, stores, window - 1, is_long=is_long)
         is_official = window == VALIDATION and stores >= ALL_STORES
         for name in names:
@@ -93,7 +115,11 @@ def run(
             trained = time.perf_counter()
             forecast = fitted.predict(panel, panel.origin, HORIZON_DAYS)
             ended, ended_cpu = time.perf_counter(), time.process_time()
-            found[name][window] = score(folder if is_official else None, panel, actual, forecast) | {
+            past = Past(forecast.mean, actual, panel.codes.group.astype(np.int64))
+            found[name][window] = score(folder if is_official else None, panel, actual, forecast)
+            found[name][window] |= score_sums(panel, forecast, pasts[name], past)
+            pasts[name].append(past)
+            found[name][window] |= {
                 "train_s": round(trained - began, 1),
                 "forecast_s": round(ended - trained, 1),
                 "cpu_s": round(ended_cpu - began_cpu, 1),

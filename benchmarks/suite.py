@@ -29,10 +29,11 @@ SUITE: Mapping[str, Sequence[str]] = {
     "serve": ("benchmarks.serve",),
     "restore": ("benchmarks.restore",),
     "channel": ("benchmarks.channel",),
+    "m5": ("benchmarks.m5_accuracy",),
 }
 """The module of each benchmark, and its arguments."""
 
-NEED_DATA = frozenset({"channel"})
+NEED_DATA = frozenset({"channel", "m5"})
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml.hierarchy import LEVELS as HIERARCHY
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "README.md"
 RESULTS = FOLDER / "results.json"
@@ -30,6 +32,14 @@ class Row:
     words: str
     key: str
 
+
+M5_PEERS = (
+    "hist_gradient_boosting",
+    "exponential_smoothing",
+    "tsb",
+    "weekday_mean",
+    "seasonal_naive",
+)
 
 TABLES: Mapping[str, Sequence[Row]] = {
     "validate": (
@@ -124,6 +134,30 @@ TABLES: Mapping[str, Sequence[Row]] = {
         Row("most memory of the service, MB", "rss_mb_max"),
         Row("DuckDB in process on its own table, series/s", "duckdb_table_per_s"),
         Row("DuckDB in process on the Parquet file, series/s", "duckdb_file_per_s"),
+    ),
+    "m5": (
+        Row("**WRMSSE** of lightgbm, mean of the three windows", "wrmsse_mean"),
+        *(Row(f"from d_{day}", f"wrmsse_windows.{day}") for day in (1858, 1886, 1914)),
+        *(Row(f"from d_1914, level: {level.replace('_', ' × ')}", f"levels.{level}") for level in HIERARCHY),
+        *(
+            Row(f"mean of the three windows: {name.replace('_', ' ')}", f"models.{name}.wrmsse_mean")
+            for name in M5_PEERS
+        ),
+        *(Row(f"from d_1914: {name.replace('_', ' ')}", f"models.{name}.wrmsse") for name in M5_PEERS),
+        Row("WAPE of single series and days", "wape"),
+        *(Row(f"the same: {name.replace('_', ' ')}", f"models.{name}.wape") for name in M5_PEERS),
+        Row("scaled pinball loss of the seven quantiles", "pinball"),
+        *(Row(f"the same: {name.replace('_', ' ')}", f"models.{name}.pinball") for name in M5_PEERS),
+        Row("share of days within the range from 5 to 95 %", "coverage_90"),
+        Row("share of the series' sums of 28 days within theirs", "coverage_90_sums.series"),
+        Row(
+            "share of the departments' sums of 28 days within theirs", "coverage_90_sums.location_department"
+        ),
+        Row("fit, s", "train_s"),
+        Row("fit, s: hist gradient boosting", "models.hist_gradient_boosting.train_s"),
+        Row("forecast of 853,720 rows, s", "forecast_s"),
+        Row("processor time of both, s", "cpu_s"),
+        Row("most memory, GiB", "rss_gib_max"),
     ),
     "restore": (
         Row("products", "products"),

@@ -39,13 +39,13 @@ class SharedErrors:
     Attributes:
         horizon: Of the factor of all cells that are forecast together.
         day: Of the factor of all series on one day.
-        series: Of the factor of one series on all days.
-        own: Of the factor of a single cell, for each class of volume, lowest first.
+        series: Of the factor of one series on all days, for each class of its mean day's volume, lowest first.
+        own: Of the factor of a single cell, for each class of its volume.
     """
 
     horizon: float = 0.0
     day: float = 0.0
-    series: float = 0.0
+    series: tuple[float, ...] = (0.0,) * N_CLASSES
     own: tuple[float, ...] = (0.0,) * N_CLASSES
 
 
@@ -56,41 +56,41 @@ class Past:
     Attributes:
         mean: (n_series, n_days) units that were forecast.
         actual: (n_series, n_days) units that were sold; NaN is left out.
+        together: (n_series,) numbers from 0 without gaps of what is summed: the series of one location, say, when
+            sums within a location are wanted. Only pairs of series with one number are looked at.
     """
 
     mean: FloatArray
     actual: FloatArray
+    together: NDArray[np.int64]
 
 
-def shared_errors(pasts: Iterable[Past], together: NDArray[np.int64]) -> SharedErrors:
+def shared_errors(pasts: Iterable[Past]) -> SharedErrors:
     """Learn from past forecasts what their errors share.
 
     Args:
-        pasts: One for each origin, of the same series.
-        together: (n_series,) numbers from 0 without gaps of what will be summed: the series of one location, say,
-            when sums within a location are wanted. Only pairs of series with one number are looked at.
+        pasts: One for each origin.
 
     Returns:
         The variances; all 0 without any outcome.
     """
-    errors, weights = np.zeros(3), np.zeros(3)
-    own_errors, own_weights = np.zeros(N_CLASSES), np.zeros(N_CLASSES)
+    by_pair, by_series, by_cell = np.zeros((2, 2)), np.zeros((2, N_CLASSES)), np.zeros((2, N_CLASSES))
     for past in pasts:
         known = np.isfinite(past.actual) & (past.mean > 0)
         mean = np.where(known, past.mean, 0).astype(np.float64)
         error = np.where(known, past.actual, 0) - mean
-        errors += _pairs(error, together)
-        weights += _pairs(mean, together)
-        volume = np.searchsorted(VOLUME_EDGES, past.mean[known])
+        volume = np.searchsorted(VOLUME_EDGES, mean.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+        by_pair += [_other_series(cells, past.together) for cells in (error, mean)]
+        by_series += [np.bincount(volume, _other_days(cells), N_CLASSES) for cells in (error, mean)]
         # A Poisson day has the variance of its mean without any factor.
-        beyond = error[known] ** 2 - mean[known]
-        own_errors += np.bincount(volume, beyond, N_CLASSES)
-        own_weights += np.bincount(volume, mean[known] ** 2, N_CLASSES)
-    of_series, of_day, of_others = 1 + _variances(errors, weights)
-    day, series = max(of_day / of_others, 1.0), max(of_series / of_others, 1.0)
-    total = 1 + _variances(own_errors, own_weights)
-    own = np.clip(total / (of_others * day * series) - 1, 0, VARIANCE_MAX)
-    return SharedErrors(of_others - 1, day - 1, series - 1, tuple(own.tolist()))
+        of_cell = (error**2 - mean)[known], mean[known] ** 2
+        volume = np.searchsorted(VOLUME_EDGES, mean[known])
+        by_cell += [np.bincount(volume, cells, N_CLASSES) for cells in of_cell]
+    of_day, horizon = 1 + _variances(*by_pair)
+    day = max(of_day / horizon, 1.0)
+    series = np.maximum((1 + _variances(*by_series)) / horizon, 1)
+    own = np.clip((1 + _variances(*by_cell)) / (horizon * day * series) - 1, 0, VARIANCE_MAX)
+    return SharedErrors(float(horizon - 1), float(day - 1), tuple((series - 1).tolist()), tuple(own.tolist()))
 
 
 def sum_quantiles(
@@ -139,7 +139,8 @@ def _draws(
     own = np.asarray(shared.own)[np.searchsorted(VOLUME_EDGES, mean)]
     horizon = _factor(shared.horizon, (DRAWS, 1), random)
     day = horizon * _factor(shared.day, (DRAWS, n_days), random)
-    series = _factor(shared.series, (DRAWS, n_series), random)
+    series_volume = np.searchsorted(VOLUME_EDGES, mean.mean(axis=1))
+    series = _factor(np.asarray(shared.series)[series_volume], (DRAWS, n_series), random)
     rate = (day * (series @ mean)).sum(axis=1)
     beyond = (day**2 * (series**2 @ (own * mean**2))).sum(axis=1)
     if is_whole:
@@ -159,19 +160,21 @@ def _factor(
     return np.where(np.asarray(variance) > 0, random.gamma(size, size=shape) / size, 1.0)
 
 
-def _pairs(cells: NDArray[np.float64], together: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sums of products over pairs of cells.
+def _other_days(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n_series,) sums of products of each cell with the other days of its series."""
+    products: NDArray[np.float64] = cells.sum(axis=1) ** 2 - (cells**2).sum(axis=1)
+    return products
 
-    Returns:
-        (3,) of each cell with the other days of its series, with the other series of its day, and with the other
-        days of the other series; of series that belong together.
+
+def _other_series(cells: NDArray[np.float64], together: NDArray[np.int64]) -> tuple[float, float]:
+    """Sums of products of each cell with the other series of its day, and with other days of other series.
+
+    Only series that belong together are looked at.
     """
-    itself = float((cells**2).sum())
-    of_series = float((cells.sum(axis=1) ** 2).sum()) - itself
     by_day = summed(cells, together)
-    of_day = float((by_day**2).sum()) - itself
-    of_all = float((by_day.sum(axis=1) ** 2).sum())
-    return np.array([of_series, of_day, of_all - of_series - of_day - itself])
+    of_day = float((by_day**2).sum() - (cells**2).sum())
+    of_all = float((by_day.sum(axis=1) ** 2).sum() - (cells.sum(axis=1) ** 2).sum())
+    return of_day, of_all - of_day
 
 
 def _variances(errors: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
